@@ -83,7 +83,8 @@ function(gradus_library)
   if(GRADUS_HAVE_ONEDNN)
     target_link_libraries(gradus PRIVATE ${GRADUS_ONEDNN_LIBRARY})
   endif()
-  set_target_properties(gradus PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+  target_link_options(gradus PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/gradus.map)
+  set_target_properties(gradus PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/gradus.map VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
                         LINKER_LANGUAGE CXX)
 endfunction()
 

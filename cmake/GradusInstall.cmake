@@ -1,0 +1,33 @@
+# Installs the library, its public headers (nothing private), the CMake package and gradus.pc; the tree can be moved.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS gradus EXPORT GradusTargets
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/core/*.h
+     ${PROJECT_SOURCE_DIR}/autograd/*.h ${PROJECT_SOURCE_DIR}/nn/*.h ${PROJECT_SOURCE_DIR}/optim/*.h
+     ${PROJECT_SOURCE_DIR}/data/*.h)
+list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^core/(fmt|io)\\.h$")
+foreach(header ${headers})
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus/${folder})
+endforeach()
+install(FILES ${GRADUS_UMBRELLA_HEADERS} ${GRADUS_INCLUDE_DIR}/gradus/version.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Gradus)
+install(EXPORT GradusTargets NAMESPACE gradus:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/GradusConfig.cmake.in ${PROJECT_BINARY_DIR}/GradusConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/GradusConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/GradusConfig.cmake ${PROJECT_BINARY_DIR}/GradusConfigVersion.cmake
+        DESTINATION ${package_dir})
+
+# gradus.pc finds the prefix from its own place.
+file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+file(RELATIVE_PATH libdir_in_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})
+file(RELATIVE_PATH includedir_in_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
+configure_file(cmake/gradus.pc.in ${PROJECT_BINARY_DIR}/gradus.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/gradus.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
