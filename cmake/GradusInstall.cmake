@@ -8,13 +8,20 @@ install(TARGETS gradus EXPORT GradusTargets
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/core/*.h
      ${PROJECT_SOURCE_DIR}/autograd/*.h ${PROJECT_SOURCE_DIR}/nn/*.h ${PROJECT_SOURCE_DIR}/optim/*.h
      ${PROJECT_SOURCE_DIR}/data/*.h)
-list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^core/(fmt|io)\\.h$")
+list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/")
 foreach(header ${headers})
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus/${folder})
 endforeach()
-install(FILES ${GRADUS_UMBRELLA_HEADERS} ${GRADUS_INCLUDE_DIR}/gradus/version.h
+install(FILES ${PROJECT_SOURCE_DIR}/gradus.h ${GRADUS_INCLUDE_DIR}/gradus/version.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus)
+
+# <gradus/fmt.h> and <gradus/io.h> are links in the build tree. A copy would be a second file to `#pragma once`.
+foreach(name fmt io)
+  set(forwarder ${PROJECT_BINARY_DIR}/install/${name}.h)
+  file(CONFIGURE OUTPUT ${forwarder} CONTENT "// See core/${name}.h.\n#include <gradus/core/${name}.h>\n")
+  install(FILES ${forwarder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus)
+endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Gradus)
 install(EXPORT GradusTargets NAMESPACE gradus:: DESTINATION ${package_dir})
