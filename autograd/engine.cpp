@@ -1,0 +1,322 @@
+// Backward: one run over the graph on the calling thread. Every node that is reached belongs to the run until it ends;
+// contributions are counted, and a node is applied when its last one has arrived. No map, no recursion.
+#include <cmath>
+#include <vector>
+
+#include <gradus/autograd/autograd.h>
+#include <gradus/autograd/ops.h>
+#include <gradus/core/detail/check.h>
+#include <gradus/core/kernels.h>
+
+namespace gradus {
+
+bool anomaly_enabled();  // autograd/node.cpp
+
+namespace {
+
+enum NodeFlag : uint8_t { captured = 1, needed = 2 };
+
+std::atomic<uint64_t> next_run{1};
+
+// Whether nobody else can see the tensor's values, so that they may be changed in place.
+bool sole_owner(const Tensor& x) {
+  return x.handle()->use_count() == 1 && x.impl().storage->use_count() == 1 && x.is_contiguous() && !x.requires_grad();
+}
+
+// sum += x, in place where nobody can notice.
+void accumulate(Tensor& sum, Tensor x) {
+  if (!sum.defined()) {
+    sum = std::move(x);
+  } else if (!grad_enabled() && sole_owner(sum)) {
+    const Tensor* inputs[] = {&sum, &x};
+    kernels::elementwise(sum.device(), Elementwise::add, sum, inputs, {});
+  } else {
+    sum = sum + x;
+  }
+}
+
+class Run {
+ public:
+  Run(bool retain_graph, bool create_graph)
+      : retain_graph_(retain_graph || create_graph), mode_(create_graph), outer_(current) {
+    current = this;
+  }
+  ~Run() {
+    for (Node* node : nodes_) {
+      node->arriving = {};
+      node->pending = 0;
+      node->flags = 0;
+      node->run.store(0, std::memory_order_release);
+    }
+    for (Borrowed& b : borrowed_) {
+      b.node->run.store(b.run, std::memory_order_release);
+      b.node->pending = b.pending;
+      b.node->flags = b.flags;
+      b.node->arriving = std::move(b.arriving);
+    }
+    current = outer_;
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  /// Restricts the run to what these tensors depend on nothing else for: only gradients that they need are computed.
+  void capture(std::span<const Tensor> inputs) {
+    restricted_ = true;
+    for (const Tensor& x : inputs) {
+      claim(Node::of(x));
+      Node::of(x)->flags |= captured;
+    }
+  }
+
+  void seed(const Tensor& root, Tensor gradient) {
+    Node* node = Node::of(root);
+    claim(node);
+    deliver("backward", node, std::move(gradient));
+    roots_.push_back(Ref<Node>(node));
+  }
+
+  void execute() {
+    discover();
+    for (const Ref<Node>& root : roots_)
+      if (root->pending == 0 && !is_ready(root.get())) ready_.push_back(root.get());
+    while (!ready_.empty()) {
+      Node* node = ready_.back();
+      ready_.pop_back();
+      Tensor g = std::move(node->arriving);
+      node->arriving = {};
+      if (g.defined()) visit(node, std::move(g));
+      for (const Ref<Node>& next : node->edges())
+        if (next && counts(next.get()) && --next->pending == 0) ready_.push_back(next.get());
+    }
+  }
+
+  /// The captured gradient of a tensor given to capture().
+  Tensor result(const Tensor& x) const {
+    for (const auto& [node, gradient] : results_)
+      if (node == Node::of(x)) return gradient;
+    return {};
+  }
+
+ private:
+  struct Borrowed {
+    Node* node;
+    uint64_t run;
+    uint32_t pending;
+    uint8_t flags;
+    Tensor arriving;
+  };
+
+  bool counts(const Node* node) const { return !restricted_ || (node->flags & needed); }
+
+  bool is_ready(const Node* node) const {
+    for (const Node* other : ready_)
+      if (other == node) return true;
+    return false;
+  }
+
+  bool owned_here(uint64_t run) const {
+    for (const Run* r = outer_; r; r = r->outer_)
+      if (r->id_ == run) return true;
+    return false;
+  }
+
+  // Makes the node this run's. A run inside another (a hook or an op that differentiates) borrows its nodes and gives
+  // them back as they were; a run of another thread is an error. Returns false when the node was ours already.
+  bool claim(Node* node) {
+    uint64_t owner = 0;
+    if (node->run.compare_exchange_strong(owner, id_, std::memory_order_acq_rel)) {
+      nodes_.push_back(node);
+      return true;
+    }
+    if (owner == id_) return false;
+    GRADUS_CHECK(
+        owned_here(owner), GradError,
+        "backward: another thread is differentiating the same graph (at {}); give each thread its own graph and leaves",
+        node->op());
+    borrowed_.push_back({node, owner, node->pending, node->flags, std::move(node->arriving)});
+    node->pending = 0;
+    node->flags = 0;
+    node->arriving = {};
+    node->run.store(id_, std::memory_order_release);
+    nodes_.push_back(node);
+    return true;
+  }
+
+  // Claims all nodes behind the roots, children before parents, and counts contributions.
+  void discover() {
+    struct Step {
+      Node* node;
+      uint32_t next;
+    };
+    std::vector<Step> path;
+    std::vector<Node*> order;
+    for (const Ref<Node>& root : roots_) {
+      if (root->flags & visited) continue;
+      root->flags |= visited;
+      path.push_back({root.get(), 0});
+      while (!path.empty()) {
+        Step& step = path.back();
+        const std::span<Ref<Node>> edges = step.node->edges();
+        if (step.next == edges.size()) {
+          order.push_back(step.node);
+          path.pop_back();
+          continue;
+        }
+        Node* child = edges[step.next++].get();
+        if (!child) continue;
+        claim(child);
+        if (child->flags & visited) continue;
+        child->flags |= visited;
+        path.push_back({child, 0});
+      }
+    }
+    if (restricted_) {
+      for (Node* node : order) {
+        bool wanted = node->flags & captured;
+        for (const Ref<Node>& next : node->edges()) wanted = wanted || (next && (next->flags & needed));
+        if (wanted) node->flags |= needed;
+      }
+    }
+    for (Node* node : order)
+      if (counts(node))
+        for (const Ref<Node>& next : node->edges())
+          if (next && counts(next.get())) ++next->pending;
+  }
+
+  // A node with its whole gradient.
+  void visit(Node* node, Tensor g) {
+    if (node->has_extras())
+      for (const TensorHook& hook : std::vector<TensorHook>(node->extras().hooks))
+        if (Tensor replaced = hook(g); replaced.defined()) g = std::move(replaced);
+    if (node->flags & captured) results_.emplace_back(node, g);
+    if (node->is_leaf()) {
+      if (!restricted_) finish_leaf(node, std::move(g));
+      return;
+    }
+    bool wanted = !restricted_;
+    for (const Ref<Node>& next : node->edges()) wanted = wanted || (next && counts(next.get()));
+    if (!wanted) return;
+    Grads gradients;
+    node->apply(gradients, g);
+    g = {};
+    if (!retain_graph_) node->free_saved();
+    const std::span<Ref<Node>> edges = node->edges();
+    GRADUS_CHECK(gradients.size() == edges.size(), GradError, "{}: backward returned {} gradients for {} inputs",
+                 node->op(), gradients.size(), edges.size());
+    for (size_t i = 0; i < edges.size(); ++i) {
+      if (!edges[i] || !counts(edges[i].get()) || !gradients[i].defined()) continue;
+      if (anomaly_enabled()) check_finite(node, gradients[i], i);
+      deliver(node->op(), edges[i].get(), std::move(gradients[i]));
+    }
+  }
+
+  static void check_finite(Node* node, const Tensor& g, size_t i) {
+    const NoGrad no_graph;
+    if (all(isfinite(g)).item<bool>()) return;
+    throw GradError(fmt::format(
+        "anomaly: backward of {} gave a NaN or an infinity for input {}; the op was called at\n{}", node->op(), i,
+        node->has_extras() ? node->extras().where : "  (recorded outside of AnomalyMode)\n"));
+  }
+
+  // Adds a contribution, summed down to the input's shape when the op broadcast it.
+  void deliver(const char* op, Node* node, Tensor g) {
+    GRADUS_CHECK(g.dtype() == node->dtype(), DtypeError, "{}: backward returned a gradient of {} for an input of {}",
+                 op, g.dtype(), node->dtype());
+    GRADUS_CHECK(g.device() == node->device(), DeviceError, "{}: backward returned a gradient on {} for an input on {}",
+                 op, g.device(), node->device());
+    if (!(g.shape() == node->shape())) g = sum_to(g, node->shape());
+    accumulate(node->arriving, std::move(g));
+  }
+
+  // The leaf's gradient is complete: add it to grad(), and tell who waits for it.
+  void finish_leaf(Node* node, Tensor g) {
+    if (!node->gradient.defined()) {
+      node->gradient = grad_enabled() || sole_owner(g) ? std::move(g) : dense_copy(g);
+    } else if (grad_enabled()) {
+      node->gradient = node->gradient + g;
+    } else {
+      const Tensor* inputs[] = {&node->gradient, &g};
+      node->gradient.impl().storage->bump_version();
+      kernels::elementwise(g.device(), Elementwise::add, node->gradient, inputs, {});
+    }
+    if (node->has_extras())
+      for (const GradReadyHook& hook : std::vector<GradReadyHook>(node->extras().on_ready)) hook(node->gradient);
+  }
+
+  static Tensor dense_copy(const Tensor& x) {
+    Tensor y = empty(x.shape(), {.dtype = x.dtype(), .device = x.device()});
+    kernels::copy(x.device(), y, x);
+    return y;
+  }
+
+  static constexpr uint8_t visited = 4;
+  static thread_local Run* current;
+
+  const uint64_t id_ = next_run.fetch_add(1);
+  bool retain_graph_, restricted_ = false;
+  GradMode mode_;
+  Run* outer_;
+  std::vector<Node*> nodes_;
+  std::vector<Borrowed> borrowed_;
+  std::vector<Ref<Node>> roots_;
+  std::vector<Node*> ready_;
+  std::vector<std::pair<Node*, Tensor>> results_;
+};
+thread_local Run* Run::current = nullptr;
+
+void check_differentiable(const char* op, const Tensor& x) {
+  detail::check_defined(op, "the tensor", x);
+  GRADUS_CHECK(x.requires_grad(), GradError,
+               "{}: the tensor {}{} does not require grad; make a leaf behind it with requires_grad_(), and check for "
+               "NoGrad or detach()",
+               op, x.dtype(), x.shape());
+}
+
+Tensor seed_for(const char* op, const Tensor& root, const Tensor& gradient) {
+  if (gradient.defined()) {
+    GRADUS_CHECK(gradient.shape() == root.shape(), ShapeError, "{}: the gradient is {}, the tensor {}", op,
+                 gradient.shape(), root.shape());
+    return gradient;
+  }
+  GRADUS_CHECK(root.numel() == 1, ShapeError,
+               "{}: want a tensor of one element, got {}; take mean() or sum(), or give the gradient", op,
+               root.shape());
+  return ones_like(root);
+}
+
+}  // namespace
+
+void Tensor::backward() const { backward({}); }
+
+void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
+  check_differentiable("backward", *this);
+  Run run(retain_graph, create_graph);
+  run.seed(*this, seed_for("backward", *this, gradient));
+  run.execute();
+}
+
+std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs, const GradOptions& options) {
+  GRADUS_CHECK(options.grad_outputs.empty() || options.grad_outputs.size() == outputs.size(), ValueError,
+               "grad: {} grad_outputs for {} outputs", options.grad_outputs.size(), outputs.size());
+  for (const Tensor& x : outputs) check_differentiable("grad", x);
+  for (const Tensor& x : inputs) check_differentiable("grad", x);
+  Run run(options.retain_graph, options.create_graph);
+  run.capture(inputs);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    run.seed(outputs[i],
+             seed_for("grad", outputs[i], options.grad_outputs.empty() ? Tensor() : options.grad_outputs[i]));
+  run.execute();
+  std::vector<Tensor> results;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    results.push_back(run.result(inputs[i]));
+    GRADUS_CHECK(results.back().defined() || options.allow_unused, GradError,
+                 "grad: input {} does not matter for the outputs; set allow_unused to get an undefined gradient", i);
+  }
+  return results;
+}
+
+Tensor grad(const Tensor& output, const Tensor& input, const GradOptions& options) {
+  return grad(std::span(&output, 1), std::span(&input, 1), options)[0];
+}
+
+}  // namespace gradus

@@ -1,0 +1,48 @@
+// The methods of Tensor that belong to autograd but are no op: leaves, gradients, detaching, hooks.
+#include <gradus/autograd/autograd.h>
+#include <gradus/core/detail/check.h>
+
+namespace gradus {
+
+const Tensor& Tensor::requires_grad_(bool value) const {
+  TensorImpl& x = impl();
+  GRADUS_CHECK(is_leaf(), GradError, "requires_grad_: the tensor is the result of {}; use detach() for a new leaf",
+               Node::of(*this)->op());
+  GRADUS_CHECK(!value || is_floating(x.dtype), DtypeError, "requires_grad_: {} has no gradients; want a floating dtype",
+               x.dtype);
+  if (value && !x.node) x.node = Node::make_leaf(*this);
+  x.requires_grad = value;
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  if (!is_leaf() || !impl().node) return {};
+  return Node::of(*this)->gradient;
+}
+
+void Tensor::set_grad(const Tensor& gradient) const {
+  GRADUS_CHECK(is_leaf() && impl().node, GradError, "set_grad: want a leaf that requires grad");
+  if (gradient.defined()) {
+    GRADUS_CHECK(gradient.shape() == shape(), ShapeError, "set_grad: gradient {} for a tensor {}", gradient.shape(),
+                 shape());
+    detail::check_same("set_grad", *this, gradient);
+  }
+  Node::of(*this)->gradient = gradient;
+}
+
+Tensor Tensor::detach() const {
+  const TensorImpl& x = impl();
+  return Tensor(Ref<TensorImpl>(new TensorImpl(x.storage, x.offset, x.shape, x.strides, x.dtype)));
+}
+
+void register_hook(const Tensor& x, TensorHook hook) {
+  GRADUS_CHECK(x.requires_grad(), GradError, "register_hook: the tensor does not require grad");
+  Node::of(x)->extras().hooks.push_back(std::move(hook));
+}
+
+void on_grad_ready(const Tensor& leaf, GradReadyHook hook) {
+  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "on_grad_ready: want a leaf that requires grad");
+  Node::of(leaf)->extras().on_ready.push_back(std::move(hook));
+}
+
+}  // namespace gradus

@@ -1,0 +1,33 @@
+// The check macro of our own .cpp files: formatting happens out of line, so a check costs one branch.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <gradus/core/fmt.h>
+#include <gradus/core/tensor.h>
+
+// Throws ErrorType with a formatted message when the condition does not hold.
+#define GRADUS_CHECK(condition, ErrorType, ...)                                            \
+  do {                                                                                     \
+    if (!(condition)) [[unlikely]]                                                         \
+      [&]() __attribute__((noinline, cold)) { throw ErrorType(fmt::format(__VA_ARGS__)); } \
+    ();                                                                                    \
+  } while (false)
+
+namespace gradus::detail {
+
+/// Same dtype and device for two operands of `op`, with the hint that helps.
+inline void check_same(const char* op, const Tensor& a, const Tensor& b) {
+  GRADUS_CHECK(a.dtype() == b.dtype(), DtypeError, "{}: {} and {}; convert one with x.to({})", op, a.dtype(), b.dtype(),
+               a.dtype());
+  GRADUS_CHECK(a.device() == b.device(), DeviceError, "{}: tensors on {} and {}; move one with x.to(device)", op,
+               a.device(), b.device());
+}
+/// A defined tensor, or an error that names the argument.
+inline void check_defined(const char* op, const char* argument, const Tensor& x) {
+  GRADUS_CHECK(x.defined(), Error,
+               "{}: {} is an undefined tensor (default-constructed, or a gradient that was never computed)", op,
+               argument);
+}
+
+}  // namespace gradus::detail

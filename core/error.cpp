@@ -1,0 +1,31 @@
+// Out-of-line members of the error types, so that their type information lives in libgradus alone.
+#include <gradus/core/error.h>
+
+namespace gradus {
+
+Error::Error(const std::string& message) : std::runtime_error(message) {}
+Error::Error(const Error&) = default;
+Error::~Error() = default;
+
+#define GRADUS_ERROR_MEMBERS(Name)                           \
+  Name::Name(const std::string& message) : Error(message) {} \
+  Name::Name(const Name&) = default;                         \
+  Name::~Name() = default;
+
+GRADUS_ERROR_MEMBERS(ShapeError)
+GRADUS_ERROR_MEMBERS(DtypeError)
+GRADUS_ERROR_MEMBERS(DeviceError)
+GRADUS_ERROR_MEMBERS(IndexError)
+GRADUS_ERROR_MEMBERS(ValueError)
+GRADUS_ERROR_MEMBERS(GradError)
+GRADUS_ERROR_MEMBERS(IoError)
+GRADUS_ERROR_MEMBERS(CheckpointError)
+GRADUS_ERROR_MEMBERS(CommError)
+
+OutOfMemoryError::OutOfMemoryError(const std::string& message, int64_t requested_bytes, int64_t live_bytes,
+                                   int64_t cached_bytes)
+    : Error(message), requested(requested_bytes), live(live_bytes), cached(cached_bytes) {}
+OutOfMemoryError::OutOfMemoryError(const OutOfMemoryError&) = default;
+OutOfMemoryError::~OutOfMemoryError() = default;
+
+}  // namespace gradus

@@ -1,0 +1,144 @@
+// Scalar mathematics for every device. The float versions are branch-free polynomials, so that loops over them become
+// vector code; the double versions call the standard library. Plain data only.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define GRADUS_FN __host__ __device__ __forceinline__
+#else
+#define GRADUS_FN inline __attribute__((always_inline))
+#endif
+
+namespace gradus::math {
+
+template <class T>
+GRADUS_FN constexpr T largest() {
+  return std::numeric_limits<T>::max();
+}
+// A NaN in either operand gives NaN, as in PyTorch.
+template <class T>
+GRADUS_FN T minimum(T a, T b) {
+  return a < b || a != a ? a : b;
+}
+template <class T>
+GRADUS_FN T maximum(T a, T b) {
+  return a > b || a != a ? a : b;
+}
+template <class T>
+GRADUS_FN T abs(T x) {
+  if constexpr (std::is_unsigned_v<T>)
+    return x;
+  else if constexpr (std::is_floating_point_v<T>)
+    return std::fabs(x);
+  else
+    return x < 0 ? T(-x) : x;
+}
+// Python's %: the sign of the divisor. Integer division by zero gives zero instead of a trap; the op has checked
+// scalars.
+template <class T>
+GRADUS_FN T remainder(T x, T y) {
+  if constexpr (std::is_floating_point_v<T>) {
+    const T r = std::fmod(x, y);
+    return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+  } else {
+    if (y == 0 || (std::is_signed_v<T> && y == T(-1))) return 0;
+    const T r = static_cast<T>(x % y);
+    return r != 0 && (r < 0) != (y < 0) ? static_cast<T>(r + y) : r;
+  }
+}
+
+#define GRADUS_STD_MATH(name) \
+  template <class T>          \
+  GRADUS_FN T name(T x) {     \
+    return std::name(x);      \
+  }
+GRADUS_STD_MATH(expm1)
+GRADUS_STD_MATH(log)
+GRADUS_STD_MATH(log1p)
+GRADUS_STD_MATH(log2)
+GRADUS_STD_MATH(sqrt)
+GRADUS_STD_MATH(sin)
+GRADUS_STD_MATH(cos)
+GRADUS_STD_MATH(tan)
+GRADUS_STD_MATH(asin)
+GRADUS_STD_MATH(acos)
+GRADUS_STD_MATH(atan)
+GRADUS_STD_MATH(sinh)
+GRADUS_STD_MATH(cosh)
+GRADUS_STD_MATH(tanh)
+GRADUS_STD_MATH(erf)
+GRADUS_STD_MATH(floor)
+GRADUS_STD_MATH(ceil)
+GRADUS_STD_MATH(trunc)
+#undef GRADUS_STD_MATH
+template <class T>
+GRADUS_FN T pow(T x, T y) {
+  return std::pow(x, y);
+}
+// To nearest, ties to even.
+template <class T>
+GRADUS_FN T round(T x) {
+  return std::nearbyint(x);
+}
+
+GRADUS_FN double exp(double x) { return std::exp(x); }
+// exp(x) = 2^k exp(r) with |r| <= ln(2)/2; ln(2) is subtracted in two parts so that r is exact.
+GRADUS_FN float exp(float x) {
+#ifdef __CUDA_ARCH__
+  return ::expf(x);
+#else
+  const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+  const float k = __builtin_rintf(clamped * 1.44269504088896341f);
+  const float r = (clamped - k * 0.693359375f) + k * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  const float y = p * std::bit_cast<float>((static_cast<int32_t>(k) + 127) << 23);
+  return x != x ? x : (x > 88.73f ? std::numeric_limits<float>::infinity() : (x < -87.34f ? 0.f : y));
+#endif
+}
+
+template <class T>
+GRADUS_FN T sigmoid(T x) {
+  return T(1) / (T(1) + exp(-x));
+}
+template <class T>
+GRADUS_FN T silu_derivative(T x) {
+  const T s = sigmoid(x);
+  return s * (T(1) + x * (T(1) - s));
+}
+// GELU (Hendrycks and Gimpel, arXiv 1606.08415): x Phi(x), and the tanh approximation of the same paper, which equals
+// x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3).
+template <class T>
+GRADUS_FN T gelu_erf(T x) {
+  return T(0.5) * x * (T(1) + erf(x * T(0.70710678118654752)));
+}
+template <class T>
+GRADUS_FN T gelu_erf_derivative(T x) {
+  return T(0.5) * (T(1) + erf(x * T(0.70710678118654752))) + x * exp(T(-0.5) * x * x) * T(0.39894228040143268);
+}
+template <class T>
+GRADUS_FN T gelu_tanh(T x) {
+  return x * sigmoid(T(1.5957691216057308) * (x + T(0.044715) * x * x * x));
+}
+template <class T>
+GRADUS_FN T gelu_tanh_derivative(T x) {
+  const T s = sigmoid(T(1.5957691216057308) * (x + T(0.044715) * x * x * x));
+  return s + x * s * (T(1) - s) * T(1.5957691216057308) * (T(1) + T(0.134145) * x * x);
+}
+// log(1 + exp(x)) without overflow.
+template <class T>
+GRADUS_FN T softplus(T x) {
+  return maximum(x, T(0)) + log1p(exp(-abs(x)));
+}
+
+}  // namespace gradus::math

@@ -1,0 +1,35 @@
+// Philox4x32-10 (Salmon et al., «Parallel random numbers: as easy as 1, 2, 3», SC 2011): four random words from a key
+// and a counter, with no state, so element i is the same on every device and for any number of threads. Plain data
+// only.
+#pragma once
+
+#include <gradus/core/math.h>
+
+namespace gradus::philox {
+
+struct Words {
+  uint32_t w[4];
+};
+
+GRADUS_FN Words philox(uint64_t seed, uint64_t counter) {
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c1 = static_cast<uint32_t>(p1);
+    c3 = static_cast<uint32_t>(p0);
+    c0 = n0;
+    c2 = n2;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+/// Uniform in [0, 1): 24 bits, so that every value is exact in float32.
+GRADUS_FN float uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+/// Uniform in (0, 1]: safe under a logarithm.
+GRADUS_FN float uniform_open(uint32_t word) { return (static_cast<float>(word >> 8) + 1.f) * 0x1p-24f; }
+
+}  // namespace gradus::philox

@@ -1,0 +1,80 @@
+// Intrusive reference counting: the base of tensors, storages and graph nodes, and the handle that counts.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <gradus/core/api.h>
+
+namespace gradus {
+
+/// Memory for small, short-lived objects, from a per-thread cache. `bytes` must be the same in both calls.
+GRADUS_API void* small_allocate(size_t bytes);
+GRADUS_API void small_free(void* p, size_t bytes) noexcept;
+
+class GRADUS_API RefCounted {
+ public:
+  RefCounted() = default;
+  RefCounted(const RefCounted&) = delete;
+  RefCounted& operator=(const RefCounted&) = delete;
+  virtual ~RefCounted() = default;
+
+  void retain() const noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
+  void release() const noexcept {
+    // A sole owner needs no read-modify-write: nobody else can be looking.
+    if (count_.load(std::memory_order_acquire) == 1 || count_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      const_cast<RefCounted*>(this)->destroy();
+  }
+  uint32_t use_count() const noexcept { return count_.load(std::memory_order_acquire); }
+
+ protected:
+  /// Ends the object; types with trailing storage or an iterative release override it.
+  virtual void destroy() noexcept { delete this; }
+
+ private:
+  mutable std::atomic<uint32_t> count_{0};
+};
+
+/// Counting handle, the size of a pointer.
+template <class T>
+class Ref {
+ public:
+  Ref() = default;
+  Ref(std::nullptr_t) {}
+  explicit Ref(T* p) : p_(p) {
+    if (p_) p_->retain();
+  }
+  Ref(const Ref& other) : Ref(other.p_) {}
+  Ref(Ref&& other) noexcept : p_(std::exchange(other.p_, nullptr)) {}
+  template <class U>
+  requires std::is_convertible_v<U*, T*> Ref(Ref<U> other)
+  noexcept : p_(other.leak()) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(p_, other.p_);
+    return *this;
+  }
+  ~Ref() {
+    if (p_) p_->release();
+  }
+
+  T* get() const noexcept { return p_; }
+  T* operator->() const noexcept { return p_; }
+  T& operator*() const noexcept { return *p_; }
+  explicit operator bool() const noexcept { return p_ != nullptr; }
+  bool operator==(const Ref& other) const noexcept { return p_ == other.p_; }
+  /// Gives up the count without decrementing it.
+  T* leak() noexcept { return std::exchange(p_, nullptr); }
+  /// Takes over a count that leak() gave up.
+  static Ref adopt(T* p) noexcept {
+    Ref ref;
+    ref.p_ = p;
+    return ref;
+  }
+
+ private:
+  T* p_ = nullptr;
+};
+
+}  // namespace gradus
