@@ -25,19 +25,20 @@ Tensor weighted_sum(const TensorFunction& function, std::span<const Tensor> inpu
   return sum(y * weights_for(y));
 }
 
-std::vector<Tensor> analytic(const TensorFunction& function, std::span<const Tensor> inputs, std::span<const Tensor> wanted,
-                             bool create_graph) {
+std::vector<Tensor> analytic(const TensorFunction& function, std::span<const Tensor> inputs,
+                             std::span<const Tensor> wanted, bool create_graph) {
   const EnableGrad enable;
   const Tensor value = weighted_sum(function, inputs);
   std::vector<Tensor> gradients(wanted.size());
-  if (value.requires_grad()) gradients = grad(std::span(&value, 1), wanted, {.create_graph = create_graph, .allow_unused = true});
+  if (value.requires_grad())
+    gradients = grad(std::span(&value, 1), wanted, {.create_graph = create_graph, .allow_unused = true});
   for (size_t i = 0; i < wanted.size(); ++i)
     if (!gradients[i].defined()) gradients[i] = zeros_like(wanted[i]);
   return gradients;
 }
 
-GradcheckResult first_order(const TensorFunction& function, std::span<const Tensor> inputs, std::span<const Tensor> wanted,
-                            const GradcheckOptions& options) {
+GradcheckResult first_order(const TensorFunction& function, std::span<const Tensor> inputs,
+                            std::span<const Tensor> wanted, const GradcheckOptions& options) {
   const std::vector<Tensor> gradients = analytic(function, inputs, wanted, false);
   for (size_t k = 0; k < wanted.size(); ++k) {
     const Tensor g = dense(gradients[k].detach());
@@ -61,12 +62,14 @@ GradcheckResult first_order(const TensorFunction& function, std::span<const Tens
 }  // namespace
 
 GradcheckResult gradcheck(const TensorFunction& function, std::vector<Tensor> inputs, const GradcheckOptions& options) {
-  GRADUS_CHECK(options.order == 1 || options.order == 2, ValueError, "gradcheck: order is {}; want 1 or 2", options.order);
+  GRADUS_CHECK(options.order == 1 || options.order == 2, ValueError, "gradcheck: order is {}; want 1 or 2",
+               options.order);
   std::vector<Tensor> wanted;
   for (size_t i = 0; i < inputs.size(); ++i) {
     detail::check_defined("gradcheck", "an input", inputs[i]);
     if (!is_floating(inputs[i].dtype())) continue;
-    GRADUS_CHECK(inputs[i].dtype() == float64, DtypeError, "gradcheck: input {} is {}; differences need float64, convert with x.to(float64)", i,
+    GRADUS_CHECK(inputs[i].dtype() == float64, DtypeError,
+                 "gradcheck: input {} is {}; differences need float64, convert with x.to(float64)", i,
                  inputs[i].dtype());
     inputs[i] = inputs[i].detach().clone().requires_grad_();
     wanted.push_back(inputs[i]);

@@ -1,5 +1,5 @@
-// Properties x rows of the op table: see op_table/op_table.h. `test_ops [.samples]` writes the samples to build/samples.json for the
-// recording script, tests/golden/record.py.
+// Properties x rows of the op table: see op_table/op_table.h. `test_ops [.samples]` writes the samples to
+// build/samples.json for the recording script, tests/golden/record.py.
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -107,7 +107,8 @@ double number(const nlohmann::json& value) {
 
 Tensor from_json(const nlohmann::json& entry) {
   Tensor x = empty(Shape(entry.at("shape").get<std::vector<int64_t>>()), {.dtype = float64});
-  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] = number(entry.at("values").at(static_cast<size_t>(i)));
+  for (int64_t i = 0; i < x.numel(); ++i)
+    x.mutable_data<double>()[i] = number(entry.at("values").at(static_cast<size_t>(i)));
   return x;
 }
 
@@ -134,7 +135,8 @@ TEST_CASE("every op of ops.h has a row", "[table]") {
   text << file.rdbuf();
   const std::string source = text.str();
   std::set<std::string> names, known = {"equal", "allclose"};
-  const std::regex declaration(R"(GRADUS_API [A-Za-z:<>, ]+ (\w+)\()"), comparison(R"(GRADUS_DECLARE_COMPARISON\((\w+), [^a-z])");
+  const std::regex declaration(R"(GRADUS_API [A-Za-z:<>, ]+ (\w+)\()"),
+      comparison(R"(GRADUS_DECLARE_COMPARISON\((\w+), [^a-z])");
   for (const std::regex& pattern : {declaration, comparison})
     for (std::sregex_iterator it(source.begin(), source.end(), pattern), end; it != end; ++it) names.insert((*it)[1]);
   names.erase("name");
@@ -224,7 +226,8 @@ TEST_CASE("bad inputs are refused with a typed error that names the op", "[bad]"
     }
 }
 
-// Nonsense in each place of each sample: any result or any gradus::Error will do; a crash, or another exception, will not.
+// Nonsense in each place of each sample: any result or any gradus::Error will do; a crash, or another exception, will
+// not.
 TEST_CASE("nonsense inputs never crash", "[bad]") {
   for (const Row& row : rows())
     for (const Sample& sample : row.samples)
@@ -268,7 +271,11 @@ TEST_CASE("print samples", "[.samples]") {
                           {"shape", std::vector<int64_t>(input.shape.begin(), input.shape.end())},
                           {"low", input.low},
                           {"high", input.high}});
-      out.push_back({{"op", row.name}, {"label", sample.label}, {"golden", row.golden}, {"order", row.order}, {"inputs", inputs}});
+      out.push_back({{"op", row.name},
+                     {"label", sample.label},
+                     {"golden", row.golden},
+                     {"order", row.order},
+                     {"inputs", inputs}});
     }
   std::ofstream("build/samples.json") << out.dump(1) << '\n';
 }

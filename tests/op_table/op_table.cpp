@@ -9,9 +9,11 @@ std::vector<Row>& table() {
   return instance;
 }
 
-// splitmix64 (Steele, Lea and Flood, OOPSLA 2014): element i of input `index`, in [0, 1). tests/golden/record.py repeats it.
+// splitmix64 (Steele, Lea and Flood, OOPSLA 2014): element i of input `index`, in [0, 1). tests/golden/record.py
+// repeats it.
 double uniform_at(size_t index, int64_t i) {
-  uint64_t z = (static_cast<uint64_t>(index) + 1) * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(i) * 0xD1B54A32D192ED03u;
+  uint64_t z =
+      (static_cast<uint64_t>(index) + 1) * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(i) * 0xD1B54A32D192ED03u;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
   z ^= z >> 31;
@@ -28,7 +30,9 @@ const std::vector<Row>& rows() { return table(); }
 
 Tensor make_input(const Sample& sample, size_t index) {
   const Input& input = sample.inputs[index];
-  const Dtype dtype = input.kind == Input::Kind::floating ? float64 : input.kind == Input::Kind::integer ? int64 : boolean;
+  const Dtype dtype = input.kind == Input::Kind::floating  ? float64
+                      : input.kind == Input::Kind::integer ? int64
+                                                           : boolean;
   Tensor x = empty(input.shape, {.dtype = dtype});
   for (int64_t i = 0; i < x.numel(); ++i) {
     const double value = input.low + (input.high - input.low) * uniform_at(index, i);

@@ -1,6 +1,6 @@
-// The one op table. A row is an op with its samples; test_ops.cpp generates every property from the rows: float64 against
-// recorded PyTorch values, each dtype against float64, gradients of first and second order, layouts, bad inputs. The rows
-// live in the other files of this folder, one for each file of autograd/ops/.
+// The one op table. A row is an op with its samples; test_ops.cpp generates every property from the rows: float64
+// against recorded PyTorch values, each dtype against float64, gradients of first and second order, layouts, bad
+// inputs. The rows live in the other files of this folder, one for each file of autograd/ops/.
 #pragma once
 
 #include <functional>
@@ -56,7 +56,7 @@ struct Row {
   // What a row may leave out; say why in a comment beside it.
   Row& no_derivative() { return order = 0, *this; }
   Row& first_order_only() { return order = 1, *this; }
-  Row& not_recorded() { return golden = false, *this; }       ///< PyTorch has no such op, or draws other random numbers
+  Row& not_recorded() { return golden = false, *this; }  ///< PyTorch has no such op, or draws other random numbers
   Row& float32_only() { return low_precision = false, *this; }  ///< float16 and bfloat16 cannot be compared
   Row& within(double units) { return tolerance = units, *this; }
 
