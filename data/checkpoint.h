@@ -1,0 +1,63 @@
+// Training checkpoints: everything that has state, saved atomically, found again, bit for bit.
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gradus/core/stateful.h>
+
+namespace gradus::data {
+
+struct CheckpointerOptions {
+  int64_t every = 0;    ///< save at every so many steps; 0: only when asked
+  int64_t keep = 2;     ///< newest checkpoints kept
+  bool async = true;    ///< step() copies the state and a thread writes it; its failure is thrown by the next call
+  bool signals = true;  ///< SIGINT, SIGTERM, SIGUSR1: the next step() saves, then stop() is true
+};
+
+/// Keeps checkpoints of one training run in a folder: `step-00001234/` with `state.safetensors` and `manifest.json`
+/// (sizes and checksums). A checkpoint is written under another name, synced, and renamed when it is whole, so a crash,
+/// a full disk or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that
+/// names it. Entries are named by the things' state_name(); several of one kind get ".1", ".2". The random generator is
+/// always included.
+class GRADUS_API Checkpointer {
+ public:
+  explicit Checkpointer(std::string folder, const CheckpointerOptions& options = {});
+  Checkpointer(const Checkpointer&) = delete;
+  Checkpointer& operator=(const Checkpointer&) = delete;
+  ~Checkpointer();
+
+  /// Loads the newest valid checkpoint into the things and returns its step; 0 when there is none.
+  template <class... Things>
+  int64_t resume(Things&... things) {
+    return resume_all({static_cast<Stateful*>(&things)...});
+  }
+  /// To be called after each step, with the number of steps done: saves when it is time or a signal came. Returns
+  /// whether it saved.
+  template <class... Things>
+  bool step(int64_t steps_done, Things&... things) {
+    return step_all(steps_done, {static_cast<Stateful*>(&things)...});
+  }
+  /// Saves now, and waits until it is on disk.
+  template <class... Things>
+  void save(int64_t steps_done, Things&... things) {
+    save_all(steps_done, {static_cast<Stateful*>(&things)...});
+  }
+  /// True after a signal, when its checkpoint is on disk: leave the loop.
+  bool stop() const;
+  /// Waits for the writer; throws CheckpointError when a save failed.
+  void wait();
+  /// Steps of the valid checkpoints, oldest first.
+  std::vector<int64_t> available() const;
+
+ private:
+  int64_t resume_all(const std::vector<Stateful*>& things);
+  bool step_all(int64_t steps_done, const std::vector<Stateful*>& things);
+  void save_all(int64_t steps_done, const std::vector<Stateful*>& things);
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gradus::data

@@ -1,0 +1,117 @@
+// Batches of a data set in a seeded order, prepared ahead by threads. Samplers say which examples, and in which order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include <gradus/core/stateful.h>
+#include <gradus/data/dataset.h>
+
+namespace gradus::data {
+
+/// The order of an epoch: a list of indices that depends on the sampler's options and the epoch alone.
+class GRADUS_API Sampler {
+ public:
+  virtual ~Sampler() = default;
+  virtual std::vector<int64_t> indices(int64_t epoch) const = 0;
+  /// Indices in one epoch.
+  virtual int64_t size() const = 0;
+};
+/// 0, 1, 2, ...
+class GRADUS_API SequentialSampler : public Sampler {
+ public:
+  explicit SequentialSampler(int64_t size);
+  std::vector<int64_t> indices(int64_t epoch) const override;
+  int64_t size() const override { return size_; }
+
+ private:
+  int64_t size_;
+};
+/// A permutation for each (seed, epoch).
+class GRADUS_API RandomSampler : public Sampler {
+ public:
+  RandomSampler(int64_t size, uint64_t seed);
+  std::vector<int64_t> indices(int64_t epoch) const override;
+  int64_t size() const override { return size_; }
+
+ private:
+  int64_t size_;
+  uint64_t seed_;
+};
+/// `samples` draws with replacement, each index with probability proportional to its weight.
+class GRADUS_API WeightedSampler : public Sampler {
+ public:
+  WeightedSampler(std::vector<double> weights, int64_t samples, uint64_t seed);
+  std::vector<int64_t> indices(int64_t epoch) const override;
+  int64_t size() const override { return samples_; }
+
+ private:
+  std::vector<double> weights_;
+  int64_t samples_;
+  uint64_t seed_;
+};
+
+struct DataLoaderOptions {
+  int64_t batch = 1;
+  bool shuffle = false;  ///< a RandomSampler with `seed`, unless a sampler is given
+  uint64_t seed = 0;
+  bool drop_last = false;  ///< leave out a last batch that is smaller
+  int workers = 0;         ///< threads that prepare batches; 0: the caller's, when it asks
+  int prefetch = 2;        ///< batches ready ahead for each worker
+  Device device = {};      ///< where batches are wanted
+  std::shared_ptr<const Sampler> sampler = {};
+};
+
+/// `for (auto& [x, y] : loader)`: one epoch, in the sampler's order whatever the number of workers. A sample that fails
+/// is an error that carries its index, thrown where its batch is asked for. Its state is the position: loading it goes
+/// on in the middle of an epoch with the batches that were not yet delivered.
+class GRADUS_API DataLoader : public Stateful {
+ public:
+  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options);
+  template <class D>
+  requires std::is_base_of_v<Dataset, D> DataLoader(D dataset, const DataLoaderOptions& options)
+      : DataLoader(std::make_shared<const D>(std::move(dataset)), options) {}
+  DataLoader(DataLoader&&) noexcept;
+  ~DataLoader() override;
+
+  /// Batches in an epoch.
+  int64_t size() const;
+  /// Epochs finished.
+  int64_t epoch() const;
+  /// Batches of the running epoch that were delivered.
+  int64_t position() const;
+
+  class GRADUS_API Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Example;
+    using difference_type = std::ptrdiff_t;
+    using pointer = Example*;
+    using reference = Example&;
+    Example& operator*() const;
+    Iterator& operator++();
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const;
+
+   private:
+    friend class DataLoader;
+    explicit Iterator(DataLoader* loader) : loader_(loader) {}
+    DataLoader* loader_;
+  };
+  /// Begins the next epoch, or goes on with one that a loaded state, or a loop left by break, had begun.
+  Iterator begin();
+  std::default_sentinel_t end() const { return {}; }
+
+  const char* state_name() const override { return "loader"; }
+  NamedTensors state_dict() const override;
+  void load_state_dict(const NamedTensors& state) override;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gradus::data

@@ -1,0 +1,56 @@
+// Readers of data files. Each treats its file as hostile: sizes are checked before memory is taken, and what is
+// malformed is an IoError that names the file and what is wrong with it.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gradus/data/dataset.h>
+
+namespace gradus::data {
+
+/// An IDX file, plain or gzip (.gz), of any of its element types (big-endian on disk): the tensor it holds.
+GRADUS_API Tensor read_idx(const std::string& path);
+
+/// Fashion-MNIST (Xiao et al., arXiv 1708.07747): `part` is "train" (60,000) or "test" (10,000). Inputs uint8
+/// [N, 1, 28, 28], turned by each batch into float32 with mean 0 and standard deviation 1; targets int64 [N]. Looked
+/// for in GRADUS_DATA, the folders of Debian's package dataset-fashion-mnist, and build/data-root; IoError with the
+/// install line when it is in none.
+GRADUS_API TensorDataset fashion_mnist(const std::string& part, const std::string& folder = {});
+/// MNIST in the same four-file form, from a folder.
+GRADUS_API TensorDataset mnist(const std::string& part, const std::string& folder);
+/// Generated pictures of the digits 0 to 9 (a 5x7 font, scaled, rotated, shifted, with noise), in Fashion-MNIST's form:
+/// for machines without data. Synthetic: never to be reported as anything else.
+GRADUS_API TensorDataset synthetic_glyphs(int64_t count, uint64_t seed);
+
+/// CIFAR-10 or CIFAR-100 in its binary form, from the folder that holds the .bin files.
+GRADUS_API TensorDataset cifar10(const std::string& part, const std::string& folder);
+GRADUS_API TensorDataset cifar100(const std::string& part, const std::string& folder);
+
+struct CsvOptions {
+  char separator = ',';
+  bool header = true;                     ///< the first row names the columns
+  int64_t skip_rows = 0;                  ///< rows before it
+  std::vector<std::string> columns = {};  ///< the columns wanted, by name; all when empty
+  std::string target = {};                ///< the column that read_csv_dataset() takes as target
+};
+/// Numbers as float64 [rows, columns] with the columns' names (RFC 4180, .gz too). A cell that is no number is an
+/// IoError with row and column.
+struct CsvTable {
+  Tensor values;
+  std::vector<std::string> columns;
+};
+GRADUS_API CsvTable read_csv(const std::string& path, const CsvOptions& options = {});
+
+/// A whole text file as bytes.
+GRADUS_API std::string read_text(const std::string& path);
+/// The King James Bible as plain text, one verse a line, from Debian's packages bible-kjv and bible-kjv-text.
+GRADUS_API std::string king_james_bible();
+
+/// NumPy's .npy, version 1 to 3, C or Fortran order; dtypes that Gradus has. And .npz: the arrays by name.
+GRADUS_API Tensor load_npy(const std::string& path);
+GRADUS_API void save_npy(const std::string& path, const Tensor& x);
+GRADUS_API NamedTensors load_npz(const std::string& path);
+
+}  // namespace gradus::data
