@@ -35,19 +35,19 @@ constexpr bool is_integral(Dtype dtype) { return dtype >= Dtype::int32 && dtype 
 struct bf16 {
   uint16_t bits = 0;
   bf16() = default;
-  explicit bf16(float x) {
+  GRADUS_FN explicit bf16(float x) {
     const uint32_t u = std::bit_cast<uint32_t>(x);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : rounded);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  GRADUS_FN explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 /// IEEE 754 binary16, rounded to nearest even; overflow becomes infinity, subnormals are kept.
 struct f16 {
   uint16_t bits = 0;
   f16() = default;
-  explicit f16(float x) {
+  GRADUS_FN explicit f16(float x) {
     const uint32_t u = std::bit_cast<uint32_t>(x), sign = (u >> 16) & 0x8000u, magnitude = u & 0x7fffffffu;
     uint32_t out;
     if (magnitude > 0x7f800000u) {
@@ -61,7 +61,7 @@ struct f16 {
     }
     bits = static_cast<uint16_t>(sign | out);
   }
-  explicit operator float() const {
+  GRADUS_FN explicit operator float() const {
     const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
                    mantissa = bits & 0x3ffu;
     if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));

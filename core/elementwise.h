@@ -23,24 +23,24 @@ namespace elementwise {
   struct Name {                                           \
     GRADUS_FN auto operator()(T x) const { return body; } \
   };
-#define GRADUS_UNARY_P(Name, body)                                                    \
-  template <class T>                                                                  \
-  struct Name {                                                                       \
-    T p, q;                                                                           \
-    explicit Name(const Params& params) : p(params.a.to<T>()), q(params.b.to<T>()) {} \
-    GRADUS_FN auto operator()(T x) const { return body; }                             \
+#define GRADUS_UNARY_P(Name, body)                                                              \
+  template <class T>                                                                            \
+  struct Name {                                                                                 \
+    T p, q;                                                                                     \
+    GRADUS_FN explicit Name(const Params& params) : p(params.a.to<T>()), q(params.b.to<T>()) {} \
+    GRADUS_FN auto operator()(T x) const { return body; }                                       \
   };
 #define GRADUS_BINARY(Name, body)                              \
   template <class T>                                           \
   struct Name {                                                \
     GRADUS_FN auto operator()(T x, T y) const { return body; } \
   };
-#define GRADUS_BINARY_P(Name, body)                                                   \
-  template <class T>                                                                  \
-  struct Name {                                                                       \
-    T p, q;                                                                           \
-    explicit Name(const Params& params) : p(params.a.to<T>()), q(params.b.to<T>()) {} \
-    GRADUS_FN auto operator()(T x, T y) const { return body; }                        \
+#define GRADUS_BINARY_P(Name, body)                                                             \
+  template <class T>                                                                            \
+  struct Name {                                                                                 \
+    T p, q;                                                                                     \
+    GRADUS_FN explicit Name(const Params& params) : p(params.a.to<T>()), q(params.b.to<T>()) {} \
+    GRADUS_FN auto operator()(T x, T y) const { return body; }                                  \
   };
 
 // ---- arithmetic

@@ -8,11 +8,7 @@
 #include <limits>
 #include <type_traits>
 
-#if defined(__CUDACC__)
-#define GRADUS_FN __host__ __device__ __forceinline__
-#else
-#define GRADUS_FN inline __attribute__((always_inline))
-#endif
+#include <gradus/core/api.h>
 
 namespace gradus::math {
 

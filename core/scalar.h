@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <gradus/core/api.h>
+
 namespace gradus {
 
 class Scalar {
@@ -16,10 +18,10 @@ class Scalar {
   template <std::floating_point T>
   Scalar(T value) : kind_(Kind::floating), floating_(static_cast<double>(value)) {}
 
-  bool is_floating() const { return kind_ == Kind::floating; }
+  GRADUS_FN bool is_floating() const { return kind_ == Kind::floating; }
   bool is_boolean() const { return kind_ == Kind::boolean; }
   template <class T>
-  T to() const {
+  GRADUS_FN T to() const {
     if constexpr (std::is_arithmetic_v<T>)
       return is_floating() ? static_cast<T>(floating_) : static_cast<T>(integer_);
     else

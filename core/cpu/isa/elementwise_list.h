@@ -3,6 +3,20 @@
 
 #include <cstdint>
 
+#include <gradus/core/dtype.h>
+#include <gradus/core/elementwise.h>
+
+namespace gradus::cpu {
+/// out[i] = f(in[0][i], ...) over n contiguous elements; out may be one of the inputs.
+using ElementwiseLoop = void (*)(void* out, const void* const* in, int64_t n, const Params& params);
+/// out[i] = in[i] in another dtype. Out of range saturates, NaN becomes the integer 0.
+using ConvertLoop = void (*)(void* out, const void* in, int64_t n);
+}  // namespace gradus::cpu
+
+// The loop of a functor for a compute type; null where the functor does not support it. 16-bit floats have none: the
+// engine (core/cpu/elementwise.cpp) computes them in float32.
 // clang-format off
-#define GRADUS_ISA_ELEMENTWISE(F)
+#define GRADUS_ISA_ELEMENTWISE(F) \
+  F(elementwise_loop, ElementwiseLoop, Elementwise op, Dtype type) \
+  F(convert_loop, ConvertLoop, Dtype from, Dtype to)
 // clang-format on

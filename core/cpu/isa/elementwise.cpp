@@ -1,0 +1,83 @@
+// For this instruction set: one contiguous loop per elementwise functor and compute type. Strides, broadcasting and
+// 16-bit floats are the engine's business (core/cpu/elementwise.cpp).
+#include <type_traits>
+
+#include <gradus/core/cpu/isa/functions.h>
+
+namespace gradus::cpu::GRADUS_ISA {
+namespace {
+
+enum class Kind { numeric, floating, all, logical, where };
+
+template <Kind kind, class T>
+constexpr bool supported() {
+  switch (kind) {
+    case Kind::numeric: return !std::is_same_v<T, bool>;
+    case Kind::floating: return std::is_floating_point_v<T>;
+    case Kind::logical: return std::is_same_v<T, bool>;
+    case Kind::all:
+    case Kind::where: return true;
+  }
+}
+
+template <class F>
+GRADUS_FN F make_functor([[maybe_unused]] const Params& params) {
+  if constexpr (std::is_constructible_v<F, const Params&>)
+    return F(params);
+  else
+    return F{};
+}
+
+// ivdep: an output that is also an input is the same array, so no iteration depends on another.
+template <class F, class T, int arity>
+void loop(void* out, const void* const* in, int64_t n, const Params& params) {
+  const F f = make_functor<F>(params);
+  if constexpr (arity == 1) {
+    const T* x = static_cast<const T*>(in[0]);
+    auto* y = static_cast<decltype(f(T()))*>(out);
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
+  } else if constexpr (arity == 2) {
+    const T *a = static_cast<const T*>(in[0]), *b = static_cast<const T*>(in[1]);
+    auto* y = static_cast<decltype(f(T(), T()))*>(out);
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
+  } else {
+    const bool* condition = static_cast<const bool*>(in[0]);
+    const T *a = static_cast<const T*>(in[1]), *b = static_cast<const T*>(in[2]);
+    T* y = static_cast<T*>(out);
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = f(condition[i], a[i], b[i]);
+  }
+}
+
+template <template <class> class Functor, int arity, Kind kind, class T>
+constexpr ElementwiseLoop pick() {
+  if constexpr (supported<kind, T>())
+    return loop<Functor<T>, T, arity>;
+  else
+    return nullptr;
+}
+
+// One row per functor, one column per Dtype.
+constexpr ElementwiseLoop loops[num_elementwise][num_dtypes] = {
+#define GRADUS_ROW(name, Functor, arity, kind)               \
+  {pick<elementwise::Functor, arity, Kind::kind, float>(),   \
+   pick<elementwise::Functor, arity, Kind::kind, double>(),  \
+   nullptr,                                                  \
+   nullptr,                                                  \
+   pick<elementwise::Functor, arity, Kind::kind, int32_t>(), \
+   pick<elementwise::Functor, arity, Kind::kind, int64_t>(), \
+   pick<elementwise::Functor, arity, Kind::kind, uint8_t>(), \
+   pick<elementwise::Functor, arity, Kind::kind, bool>()},
+    GRADUS_ELEMENTWISE(GRADUS_ROW)
+#undef GRADUS_ROW
+};
+
+}  // namespace
+
+ElementwiseLoop elementwise_loop(Elementwise op, Dtype type) {
+  return loops[static_cast<int>(op)][static_cast<int>(type)];
+}
+
+}  // namespace gradus::cpu::GRADUS_ISA
