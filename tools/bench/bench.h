@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,18 @@ inline std::vector<std::string> split_id(const std::string& id) {
   }
   parts.resize(std::max<size_t>(parts.size(), 3));
   return parts;
+}
+
+// What measures the figures of one family, "gemm" of "gemm/nn/256".
+using Family = void (*)(const std::string& id, const std::vector<std::string>& parts, const Options& options);
+
+inline void run_families(const Options& options, const std::map<std::string, Family>& families) {
+  for (const std::string& id : options.ids) {
+    const std::vector<std::string> parts = split_id(id);
+    const auto family = families.find(parts[0]);
+    if (family == families.end()) unknown_id(id);
+    family->second(id, parts, options);
+  }
 }
 
 // Seconds on the wall and seconds of this process's CPU time. The second is immune to preemption: it counts for

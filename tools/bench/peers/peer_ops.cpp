@@ -2,8 +2,6 @@
 // Ids: op/* backward/* chain/* gemm/* conv/* stream/* (see figures.py).
 #include <torch/torch.h>
 
-#include <map>
-
 #include "workloads.h"
 
 namespace {
@@ -123,16 +121,13 @@ void stream(const std::string& id, const Parts& parts, const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  using Family = void (*)(const std::string&, const Parts&, const Options&);
-  const std::map<std::string, Family> families{{"op", small_op}, {"backward", backward}, {"chain", chain_memory},
-                                               {"gemm", gemm},   {"conv", conv},         {"stream", stream}};
   const Options options = bench::parse_options(argc, argv);
   torch::manual_seed(1);
   at::set_num_threads(options.threads);
-  for (const std::string& id : options.ids) {
-    const Parts parts = bench::split_id(id);
-    const auto family = families.find(parts[0]);
-    if (family == families.end()) bench::unknown_id(id);
-    family->second(id, parts, options);
-  }
+  bench::run_families(options, {{"op", small_op},
+                                {"backward", backward},
+                                {"chain", chain_memory},
+                                {"gemm", gemm},
+                                {"conv", conv},
+                                {"stream", stream}});
 }
