@@ -74,7 +74,9 @@ struct RmspropArgs {
   /* ---- reductions: x is [outer, n, inner], y and index are [outer, inner]; index int64 is the first extreme, NaN    \
    * wins */                                                                                                           \
   GRADUS_KERNEL(reduce_sum,                                                                                            \
-                void(Tensor & y, const Tensor& x)) /* y has x's dtype, or int64 for integers and boolean */            \
+                void(Tensor & y, const Tensor& x)) /* y is int64 for integers and boolean; else of x's dtype, or of    \
+                                                      the float32 that 16 bits are accumulated in, as for prod, max,   \
+                                                      min: either way round */                                         \
   GRADUS_KERNEL(reduce_prod, void(Tensor & y, const Tensor& x))                                                        \
   GRADUS_KERNEL(reduce_max, void(Tensor & y, Tensor & index, const Tensor& x))                                         \
   GRADUS_KERNEL(reduce_min, void(Tensor & y, Tensor & index, const Tensor& x))                                         \
