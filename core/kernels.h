@@ -99,9 +99,9 @@ struct RmspropArgs {
   GRADUS_KERNEL(index_add, void(Tensor & y, const Tensor& index,                                                       \
                                 const Tensor& source)) /* y[:, index[j], :] += source[:, j, :] */                      \
   GRADUS_KERNEL(nonzero, Tensor(const Tensor& mask))   /* flat positions of true, int64 [count] */                     \
-  /* ---- linear algebra: c [batch, m, n] (+)= a [batch, m, k] b [batch, k, n]; a and b strided, last two dims either  \
-   * way round, batch stride may be 0 */                                                                               \
-  GRADUS_KERNEL(gemm, void(Tensor & c, const Tensor& a, const Tensor& b, bool accumulate))                             \
+  /* ---- linear algebra: c [batch, m, n] (+)= a [batch, m, k] b [batch, k, n] + bias [n] or absent; a and b strided,  \
+   * last two dims either way round (core/detail/matrix.h), batch stride may be 0; bias excludes accumulate */         \
+  GRADUS_KERNEL(gemm, void(Tensor & c, const Tensor& a, const Tensor& b, const Tensor& bias, bool accumulate))         \
   /* ---- convolution, NCHW: x [N, C, H, W], w [O, C / groups, kh, kw], b [O] or absent, y [N, O, OH, OW] */           \
   GRADUS_KERNEL(conv2d, void(Tensor & y, const Tensor& x, const Tensor& w, const Tensor& b, const ConvArgs& args))     \
   GRADUS_KERNEL(conv2d_backward_input, void(Tensor & dx, const Tensor& g, const Tensor& w, const ConvArgs& args))      \

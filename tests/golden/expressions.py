@@ -22,3 +22,11 @@ EXPRESSIONS.update({
     "broadcast_to/rows": lambda x: x.broadcast_to(2, 3),
     "broadcast_to/column": lambda x: x.broadcast_to(2, 4),
 })
+
+# matmul_rows.cpp
+EXPRESSIONS.update({f"matmul/{label}": torch.matmul for label in (
+    "matrices", "dot", "matrix_vector", "vector_matrix", "batch", "batch_vector", "vector_batch", "rows", "broadcast",
+    "matrix_batch", "empty_k", "empty_batch")})
+EXPRESSIONS["matmul/heads"] = lambda x, y: x.transpose(1, 2) @ y.permute(0, 2, 3, 1)
+EXPRESSIONS.update({f"linear/{label}": F.linear for label in ("bias", "plain", "batch", "vector", "empty")})
+EXPRESSIONS.update({f"outer/{label}": torch.outer for label in ("vectors", "empty")})
