@@ -72,7 +72,12 @@ function(gradus_isa_objects name)
   foreach(isa ${isas})
     gradus_object_library(${name}_${isa} ${ARGN})
     target_compile_definitions(${name}_${isa} PRIVATE GRADUS_ISA=${isa} GRADUS_ISA_${isa})
-    target_compile_options(${name}_${isa} PRIVATE -O3 ${flags_${isa}})
+    # From a library that is linked last: options of the target itself would stand before the baseline's -march.
+    if(NOT TARGET gradus_isa_${isa})
+      add_library(gradus_isa_${isa} INTERFACE)
+      target_compile_options(gradus_isa_${isa} INTERFACE -O3 ${flags_${isa}})
+    endif()
+    target_link_libraries(${name}_${isa} PRIVATE gradus_isa_${isa})
   endforeach()
 endfunction()
 
