@@ -18,12 +18,13 @@ struct Brain {
   uint16_t bits;
 };
 GRADUS_INLINE float widen(Brain x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16); }
-// The exponent is rebased by a multiplication, which also normalises subnormals; infinity and NaN get theirs by hand.
+// The exponent is rebased by a multiplication, which also normalises subnormals; infinity and NaN get theirs by a mask,
+// since a choice would become a jump.
 GRADUS_INLINE float widen(Half x) {
   const uint32_t magnitude = x.bits & 0x7fffu, sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
-  const float value = __builtin_bit_cast(float, magnitude << 13) * 0x1p112f;
-  const uint32_t special = magnitude >= 0x7c00u ? 0x7f800000u : 0u;
-  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, value) | special | sign);
+  const uint32_t value = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude << 13) * 0x1p112f);
+  const uint32_t special = static_cast<uint32_t>(static_cast<int32_t>(0x7bffu - magnitude) >> 31) & 0x7f800000u;
+  return __builtin_bit_cast(float, value | special | sign);
 }
 template <class T>
 GRADUS_INLINE T widen(T x) {
@@ -55,7 +56,10 @@ struct Max {
   using Limits = std::numeric_limits<A>;
   static constexpr A neutral = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   static GRADUS_INLINE A load(T x) { return widen(x); }
-  static GRADUS_INLINE A combine(A a, A b) { return (b > a) | (b != b) ? b : a; }  // a NaN stays
+  static GRADUS_INLINE A combine(A a, A b) {
+    const A extreme = b > a ? b : a;  // a NaN in a stays
+    return b != b ? b : extreme;
+  }
 };
 template <class T>
 struct Min {
@@ -63,7 +67,10 @@ struct Min {
   using Limits = std::numeric_limits<A>;
   static constexpr A neutral = Limits::has_infinity ? Limits::infinity() : Limits::max();
   static GRADUS_INLINE A load(T x) { return widen(x); }
-  static GRADUS_INLINE A combine(A a, A b) { return (b < a) | (b != b) ? b : a; }
+  static GRADUS_INLINE A combine(A a, A b) {
+    const A extreme = b < a ? b : a;  // a NaN in a stays
+    return b != b ? b : extreme;
+  }
 };
 template <class T>
 struct Any {
