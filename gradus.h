@@ -5,7 +5,6 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/core/allocator.h>
 #include <gradus/core/io.h>
-#include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/random.h>
 #include <gradus/version.h>
