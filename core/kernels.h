@@ -9,6 +9,7 @@
 
 #include <gradus/core/elementwise.h>
 #include <gradus/core/kernel.h>
+#include <gradus/core/optimizer_args.h>
 
 namespace gradus {
 
@@ -44,19 +45,6 @@ struct OptimizerSlice {
   int64_t numel;
   Dtype dtype;
 };
-/// AdamW (Loshchilov and Hutter, arXiv 1711.05101) with decoupled decay, or Adam with L2 when `decoupled` is false.
-struct AdamArgs {
-  double lr, beta1, beta2, eps, weight_decay, bias_correction1, bias_correction2, gradient_scale;
-  bool decoupled;
-};
-struct SgdArgs {
-  double lr, momentum, dampening, weight_decay, gradient_scale;
-  bool nesterov, first_step;
-};
-struct RmspropArgs {
-  double lr, alpha, eps, weight_decay, momentum, gradient_scale;
-};
-
 // The list: GRADUS_KERNEL(name, signature).
 #define GRADUS_KERNELS                                                                                                 \
   /* ---- elementwise and data movement (strided inputs and outputs) */                                                \

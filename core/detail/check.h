@@ -30,4 +30,11 @@ inline void check_defined(const char* op, const char* argument, const Tensor& x)
                argument);
 }
 
+/// A defined tensor of floating dtype, or an error that names the argument.
+inline void check_floating(const char* op, const char* argument, const Tensor& x) {
+  check_defined(op, argument, x);
+  GRADUS_CHECK(is_floating(x.dtype()), DtypeError, "{}: {} is {}; want a floating dtype, convert with x.to(float32)",
+               op, argument, x.dtype());
+}
+
 }  // namespace gradus::detail

@@ -2,7 +2,7 @@
 // never in per-ISA files.
 #pragma once
 
-#include <gradus/core/element.h>
+#include <gradus/core/dtype.h>
 
 namespace gradus::cpu {
 

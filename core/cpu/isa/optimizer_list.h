@@ -3,6 +3,26 @@
 
 #include <cstdint>
 
+#include <gradus/core/optimizer_args.h>
+
+namespace gradus::cpu {
+
+/// One piece of one parameter each: n elements of parameter, gradient and states.
+template <class T>
+struct OptimizerLoops {
+  void (*adam)(T* parameter, const T* gradient, T* first_moment, T* second_moment, int64_t n, const AdamArgs& args);
+  /// `momentum` is null when args.momentum is 0.
+  void (*sgd)(T* parameter, const T* gradient, T* momentum, int64_t n, const SgdArgs& args);
+  /// `momentum` is null when args.momentum is 0.
+  void (*rmsprop)(T* parameter, const T* gradient, T* square_average, T* momentum, int64_t n, const RmspropArgs& args);
+  void (*scale)(T* gradient, int64_t n, T factor);
+  double (*squared_norm)(const T* gradient, int64_t n);
+};
+
+}  // namespace gradus::cpu
+
 // clang-format off
-#define GRADUS_ISA_OPTIMIZER(F)
+#define GRADUS_ISA_OPTIMIZER(F) \
+  F(optimizer_loops_f32, const OptimizerLoops<float>&) \
+  F(optimizer_loops_f64, const OptimizerLoops<double>&)
 // clang-format on

@@ -1,0 +1,117 @@
+// Short vectors for per-ISA files: as wide as the registers of the instruction set, in an unnamed namespace so that
+// nothing of one instruction set can be linked into another. A vector is loaded and stored whole, or its first `count`
+// elements only, so that loops over odd sizes need no scalar rest.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include <gradus/core/math.h>
+
+namespace gradus::cpu::GRADUS_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(vector_bytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+constexpr int lanes = vector_bytes / int(sizeof(T));
+/// How much of a vector there is: all of it (known to the compiler), or the first `count` lanes.
+template <class T>
+using Whole = std::integral_constant<int, lanes<T>>;
+
+template <class T>
+constexpr T infinity = std::numeric_limits<T>::infinity();
+
+template <class T>
+GRADUS_FN Vector<T> splat(T value) {
+  return Vector<T>{} + value;
+}
+template <class T>
+GRADUS_FN Vector<T> load(const T* p, Whole<T> = {}, T = 0) {
+  Vector<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+// Through an array, because a loop over an array becomes a masked load.
+template <class T>
+GRADUS_FN Vector<T> load(const T* p, int count, T fill = 0) {
+  T lane[lanes<T>];
+  for (int j = 0; j < lanes<T>; ++j) lane[j] = j < count ? p[j] : fill;
+  return load(lane);
+}
+template <class T>
+GRADUS_FN void store(T* p, Vector<T> v, Whole<T> = {}) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+template <class T>
+GRADUS_FN void store(T* p, Vector<T> v, int count) {
+  T lane[lanes<T>];
+  store(lane, v);
+  for (int j = 0; j < lanes<T>; ++j)
+    if (j < count) p[j] = lane[j];
+}
+
+/// Calls body(i, count) for the vectors that make up [0, n): `count` is Whole<T>, and an int for what is left.
+template <class T, class Body>
+GRADUS_FN void for_vectors(int64_t n, Body body) {
+  int64_t i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) body(i, Whole<T>{});
+  if (i < n) body(i, static_cast<int>(n - i));
+}
+
+template <class T>
+GRADUS_FN T larger(T a, T b) {
+  return a > b ? a : b;
+}
+template <class V>
+GRADUS_FN V exp(V x) {
+  V y;
+  for (int j = 0; j < int(sizeof(V) / sizeof x[0]); ++j) y[j] = math::exp(x[j]);
+  return y;
+}
+
+// ---- across the lanes: halves are folded onto each other, a shuffle each
+template <int... lane>
+struct LaneList {};
+template <int n, int... lane>
+struct FirstLanes : FirstLanes<n - 1, n - 1, lane...> {};
+template <int... lane>
+struct FirstLanes<0, lane...> {
+  using type = LaneList<lane...>;
+};
+template <int distance, class V, int... lane>
+GRADUS_FN V exchanged(V v, LaneList<lane...>) {
+  return V{v[lane ^ distance]...};
+}
+template <class T, int distance = lanes<T> / 2, class F>
+GRADUS_FN T fold(Vector<T> v, F f) {
+  v = f(v, exchanged<distance>(v, typename FirstLanes<lanes<T>>::type{}));
+  if constexpr (distance == 1)
+    return v[0];
+  else
+    return fold<T, distance / 2>(v, f);
+}
+template <class T>
+GRADUS_FN T sum_lanes(Vector<T> v) {
+  return fold<T>(v, [](Vector<T> a, Vector<T> b) { return a + b; });
+}
+template <class T>
+GRADUS_FN T largest_lane(Vector<T> v) {
+  return fold<T>(v, [](Vector<T> a, Vector<T> b) { return larger(a, b); });
+}
+
+}  // namespace
+}  // namespace gradus::cpu::GRADUS_ISA
