@@ -9,6 +9,7 @@
 
 #include <array>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
