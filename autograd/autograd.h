@@ -3,7 +3,7 @@
 #pragma once
 
 #include <functional>
-#include <memory>
+
 #include <span>
 #include <string>
 #include <vector>

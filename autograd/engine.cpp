@@ -1,6 +1,6 @@
 // Backward: one run over the graph on the calling thread. Every node that is reached belongs to the run until it ends;
 // contributions are counted, and a node is applied when its last one has arrived. No map, no recursion.
-#include <cmath>
+#include <atomic>
 #include <vector>
 
 #include <gradus/autograd/autograd.h>
@@ -46,10 +46,10 @@ class Run {
       node->arriving = {};
       node->pending = 0;
       node->flags = 0;
-      node->run.store(0, std::memory_order_release);
+      __atomic_store_n(&node->run, 0, __ATOMIC_RELEASE);
     }
     for (Borrowed& b : borrowed_) {
-      b.node->run.store(b.run, std::memory_order_release);
+      __atomic_store_n(&b.node->run, b.run, __ATOMIC_RELEASE);
       b.node->pending = b.pending;
       b.node->flags = b.flags;
       b.node->arriving = std::move(b.arriving);
@@ -124,7 +124,7 @@ class Run {
   // them back as they were; a run of another thread is an error. Returns false when the node was ours already.
   bool claim(Node* node) {
     uint64_t owner = 0;
-    if (node->run.compare_exchange_strong(owner, id_, std::memory_order_acq_rel)) {
+    if (__atomic_compare_exchange_n(&node->run, &owner, id_, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
       nodes_.push_back(node);
       return true;
     }
@@ -137,7 +137,7 @@ class Run {
     node->pending = 0;
     node->flags = 0;
     node->arriving = {};
-    node->run.store(id_, std::memory_order_release);
+    __atomic_store_n(&node->run, id_, __ATOMIC_RELEASE);
     nodes_.push_back(node);
     return true;
   }

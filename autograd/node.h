@@ -1,7 +1,6 @@
 // A node of the graph, as the engine and tools see it. Ops meet it only through record().
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <span>
 #include <string>
@@ -57,7 +56,7 @@ class GRADUS_API Node final : public RefCounted {
   void free_saved();
 
   // ---- the engine's, valid while `run` is its own
-  std::atomic<uint64_t> run{0};
+  uint64_t run = 0;      ///< which run it belongs to; changed atomically
   uint32_t pending = 0;  ///< gradient contributions still to come
   uint8_t flags = 0;
   Tensor gradient;  ///< sum of the contributions so far; on a leaf between runs, its grad()

@@ -9,7 +9,6 @@
 
 #include <array>
 #include <initializer_list>
-#include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <type_traits>
+#include <utility>
 
 #include <gradus/core/api.h>
 

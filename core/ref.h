@@ -1,9 +1,9 @@
 // Intrusive reference counting: the base of tensors, storages and graph nodes, and the handle that counts.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include <gradus/core/api.h>
@@ -14,6 +14,8 @@ namespace gradus {
 GRADUS_API void* small_allocate(size_t bytes);
 GRADUS_API void small_free(void* p, size_t bytes) noexcept;
 
+/// Base of what Ref counts. (The compiler's atomic operations, because <atomic> is a fifth of the budget that a
+/// script's compile time has for headers.)
 class GRADUS_API RefCounted {
  public:
   RefCounted() = default;
@@ -21,20 +23,20 @@ class GRADUS_API RefCounted {
   RefCounted& operator=(const RefCounted&) = delete;
   virtual ~RefCounted() = default;
 
-  void retain() const noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
+  void retain() const noexcept { __atomic_fetch_add(&count_, 1, __ATOMIC_RELAXED); }
   void release() const noexcept {
     // A sole owner needs no read-modify-write: nobody else can be looking.
-    if (count_.load(std::memory_order_acquire) == 1 || count_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    if (__atomic_load_n(&count_, __ATOMIC_ACQUIRE) == 1 || __atomic_fetch_sub(&count_, 1, __ATOMIC_ACQ_REL) == 1)
       const_cast<RefCounted*>(this)->destroy();
   }
-  uint32_t use_count() const noexcept { return count_.load(std::memory_order_acquire); }
+  uint32_t use_count() const noexcept { return __atomic_load_n(&count_, __ATOMIC_ACQUIRE); }
 
  protected:
   /// Ends the object; types with trailing storage or an iterative release override it.
   virtual void destroy() noexcept { delete this; }
 
  private:
-  mutable std::atomic<uint32_t> count_{0};
+  mutable uint32_t count_ = 0;
 };
 
 /// Counting handle, the size of a pointer.

@@ -1,7 +1,6 @@
 // The bytes behind tensors: a block from a device's allocator, with a version that counts in-place changes.
 #pragma once
 
-#include <atomic>
 #include <functional>
 
 #include <gradus/core/device.h>
@@ -21,8 +20,8 @@ class GRADUS_API Storage final : public RefCounted {
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   /// Counts in-place changes: autograd compares it with the version it saw when it saved a tensor.
-  uint32_t version() const { return version_.load(std::memory_order_relaxed); }
-  void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
+  uint32_t version() const { return __atomic_load_n(&version_, __ATOMIC_RELAXED); }
+  void bump_version() { __atomic_fetch_add(&version_, 1, __ATOMIC_RELAXED); }
 
   static void* operator new(size_t bytes) { return small_allocate(bytes); }
   static void operator delete(void* p, size_t bytes) { small_free(p, bytes); }
@@ -34,7 +33,7 @@ class GRADUS_API Storage final : public RefCounted {
   int64_t bytes_;
   Device device_;
   bool borrowed_ = false;
-  std::atomic<uint32_t> version_{0};
+  uint32_t version_ = 0;
   std::function<void()>* release_ = nullptr;
 };
 

@@ -1,5 +1,6 @@
 // Arithmetic between tensors, and between tensors and numbers. The engine sums a gradient over the dims that were
 // broadcast, so a derivative here is the broad one.
+#include <algorithm>
 #include <limits>
 
 #include <gradus/autograd/detail/elementwise.h>
@@ -163,18 +164,19 @@ Tensor maximum(const Tensor& x, const Tensor& y) {
 }
 
 namespace {
-// The ends of a dtype's number line, for a bound that is not given.
-Scalar lowest(Dtype dtype) {
-  if (is_floating(dtype)) return -std::numeric_limits<double>::infinity();
-  return dtype == uint8   ? int64_t{0}
-         : dtype == int32 ? int64_t{std::numeric_limits<int32_t>::min()}
-                          : std::numeric_limits<int64_t>::min();
-}
-Scalar highest(Dtype dtype) {
-  if (is_floating(dtype)) return std::numeric_limits<double>::infinity();
-  return dtype == uint8   ? int64_t{255}
-         : dtype == int32 ? int64_t{std::numeric_limits<int32_t>::max()}
-                          : std::numeric_limits<int64_t>::max();
+// A bound as the dtype can hold it: an integer beyond the dtype's range bounds nothing, and so does one not given.
+Scalar bound(const Tensor& x, std::optional<Scalar> value, bool upper) {
+  using Double = std::numeric_limits<double>;
+  using Int64 = std::numeric_limits<int64_t>;
+  if (value) detail::check_scalar("clamp", x, *value);
+  if (is_floating(x.dtype())) return value.value_or(upper ? Double::infinity() : -Double::infinity());
+  const int64_t wanted = value.value_or(upper ? Int64::max() : Int64::min()).to<int64_t>();
+  switch (x.dtype()) {
+    case uint8: return std::clamp<int64_t>(wanted, 0, std::numeric_limits<uint8_t>::max());
+    case int32:
+      return std::clamp<int64_t>(wanted, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max());
+    default: return wanted;
+  }
 }
 }  // namespace
 
@@ -182,9 +184,7 @@ Scalar highest(Dtype dtype) {
 Tensor clamp(const Tensor& x, std::optional<Scalar> low, std::optional<Scalar> high) {
   detail::check_numeric("clamp", x);
   GRADUS_CHECK(low || high, ValueError, "clamp: neither low nor high is given");
-  const Scalar a = low.value_or(lowest(x.dtype())), b = high.value_or(highest(x.dtype()));
-  detail::check_scalar("clamp", x, a);
-  detail::check_scalar("clamp", x, b);
+  const Scalar a = bound(x, low, false), b = bound(x, high, true);
   return record(
       "clamp", map(Elementwise::clamp, x, {a, b}), {&x}, save(x),
       [a, b](const Tensor& g, const Saved& s) -> Grads { return {where(logical_and(s[0] >= a, s[0] <= b), g, 0)}; });

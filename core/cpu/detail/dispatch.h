@@ -2,7 +2,7 @@
 // never in per-ISA files.
 #pragma once
 
-#include <gradus/core/dtype.h>
+#include <gradus/core/element.h>
 
 namespace gradus::cpu {
 
