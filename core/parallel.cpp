@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gradus/core/detail/check.h>
@@ -124,6 +125,9 @@ void set_num_threads(int n) {
   GRADUS_CHECK(n >= 1 && n <= 1024, ValueError, "set_num_threads: n is {}; want 1 to 1024", n);
   thread_count() = n;
 }
+
+SerialScope::SerialScope() : before_(std::exchange(inside_job, true)) {}
+SerialScope::~SerialScope() { inside_job = before_; }
 
 void detail::parallel_for_pool(int64_t begin, int64_t end, int64_t grain, RangeFunction body) {
   const int threads = num_threads();

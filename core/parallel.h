@@ -46,4 +46,17 @@ void parallel_for(int64_t begin, int64_t end, int64_t grain, F&& body) {
     detail::parallel_for_pool(begin, end, grain, body);
 }
 
+/// While it lives, parallel_for on this thread runs inline: for threads that work beside the main one, which needs the
+/// pool for itself.
+class GRADUS_API SerialScope {
+ public:
+  SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+  ~SerialScope();
+
+ private:
+  bool before_;
+};
+
 }  // namespace gradus

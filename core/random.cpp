@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include <gradus/core/detail/check.h>
@@ -13,6 +14,7 @@ namespace gradus {
 namespace {
 
 std::mutex generator_mutex;
+thread_local Generator* thread_generator = nullptr;
 
 Tensor draw(const char* op, const Shape& shape, const TensorOptions& options, Dtype fallback, Distribution distribution,
             double a, double b) {
@@ -58,8 +60,10 @@ void Generator::load_state_dict(const NamedTensors& state) {
 
 Generator& default_generator() {
   static Generator* instance = new Generator;
-  return *instance;
+  return thread_generator ? *thread_generator : *instance;
 }
+UseGenerator::UseGenerator(Generator& generator) : before_(std::exchange(thread_generator, &generator)) {}
+UseGenerator::~UseGenerator() { thread_generator = before_; }
 void manual_seed(uint64_t seed) { default_generator().manual_seed(seed); }
 
 Tensor rand(const Shape& shape, const TensorOptions& options) { return uniform(shape, 0, 1, options); }

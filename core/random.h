@@ -26,8 +26,21 @@ class GRADUS_API Generator : public Stateful {
   uint64_t seed_, offset_ = 0;
 };
 
-/// The process-wide generator, guarded by a lock, that every function uses which is not given one.
+/// The generator that every function uses which is not given one: the process-wide one, guarded by a lock, or what a
+/// UseGenerator on this thread names.
 GRADUS_API Generator& default_generator();
+/// While it lives, this thread draws from `generator`. A data loader gives each batch its own, so that the numbers do
+/// not depend on which thread prepares it.
+class GRADUS_API UseGenerator {
+ public:
+  explicit UseGenerator(Generator& generator);
+  UseGenerator(const UseGenerator&) = delete;
+  UseGenerator& operator=(const UseGenerator&) = delete;
+  ~UseGenerator();
+
+ private:
+  Generator* before_;
+};
 GRADUS_API void manual_seed(uint64_t seed);
 
 /// Uniform in [0, 1).

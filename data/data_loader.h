@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <gradus/core/stateful.h>
@@ -41,7 +42,7 @@ class GRADUS_API RandomSampler : public Sampler {
   int64_t size_;
   uint64_t seed_;
 };
-/// `samples` draws with replacement, each index with probability proportional to its weight.
+/// `samples` draws with replacement for each (seed, epoch), each index with probability proportional to its weight.
 class GRADUS_API WeightedSampler : public Sampler {
  public:
   WeightedSampler(std::vector<double> weights, int64_t samples, uint64_t seed);
@@ -49,7 +50,7 @@ class GRADUS_API WeightedSampler : public Sampler {
   int64_t size() const override { return samples_; }
 
  private:
-  std::vector<double> weights_;
+  std::vector<double> cumulative_;
   int64_t samples_;
   uint64_t seed_;
 };
@@ -65,9 +66,22 @@ struct DataLoaderOptions {
   std::shared_ptr<const Sampler> sampler = {};
 };
 
-/// `for (auto& [x, y] : loader)`: one epoch, in the sampler's order whatever the number of workers. A sample that fails
-/// is an error that carries its index, thrown where its batch is asked for. Its state is the position: loading it goes
-/// on in the middle of an epoch with the batches that were not yet delivered.
+/// A sample could not be loaded: the message and `index` say which one. The error behind it is nested
+/// (std::rethrow_if_nested). When no single sample is to blame, but the batch fails as a whole, `index` is -1.
+class GRADUS_API SampleError : public Error {
+ public:
+  SampleError(const std::string& message, int64_t index);
+  SampleError(const SampleError&);
+  ~SampleError() override;
+  int64_t index;
+};
+
+/// `for (auto& [x, y] : loader)`: one epoch, in the sampler's order, the same batches for any number of workers. What a
+/// data set or its transform draws from the default generator depends on seed, epoch and batch alone.
+///
+/// A sample that fails is a SampleError, thrown where its batch is asked for; the next loop asks for that batch again.
+/// The state is the position: loading it goes on in the middle of an epoch with the batches that were not yet
+/// delivered, also when it was taken inside the loop. One thread at a time may use a DataLoader.
 class GRADUS_API DataLoader : public Stateful {
  public:
   DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options);
@@ -79,9 +93,9 @@ class GRADUS_API DataLoader : public Stateful {
 
   /// Batches in an epoch.
   int64_t size() const;
-  /// Epochs finished.
+  /// Epochs finished. The body of the loop still belongs to the running one, with its last batch too.
   int64_t epoch() const;
-  /// Batches of the running epoch that were delivered.
+  /// Batches of the running epoch that were delivered, the one in the body of the loop included.
   int64_t position() const;
 
   class GRADUS_API Iterator {
@@ -101,7 +115,8 @@ class GRADUS_API DataLoader : public Stateful {
     explicit Iterator(DataLoader* loader) : loader_(loader) {}
     DataLoader* loader_;
   };
-  /// Begins the next epoch, or goes on with one that a loaded state, or a loop left by break, had begun.
+  /// Begins the next epoch, or goes on with one that a loaded state, or a loop left by break, had begun: if that had
+  /// delivered its last batch, the loop has no turns and the epoch is finished.
   Iterator begin();
   std::default_sentinel_t end() const { return {}; }
 

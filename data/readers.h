@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <gradus/core/stateful.h>
 #include <gradus/data/dataset.h>
 
 namespace gradus::data {

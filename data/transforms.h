@@ -12,6 +12,8 @@ using Transform = std::function<Tensor(const Tensor& images)>;
 
 /// uint8 [0, 255] to float32 [0, 1].
 GRADUS_API Transform to_float();
+/// uint8 [0, 255] of any shape to float32 (x / 255 - mean) / std, in one pass.
+GRADUS_API Transform standardize(double mean, double std);
 /// (x - mean) / std for each channel.
 GRADUS_API Transform normalize(std::vector<double> mean, std::vector<double> std);
 /// Each picture mirrored left to right with probability p.

@@ -1,0 +1,287 @@
+// The loader: a plan says how each batch of an epoch is made, a pipeline lets threads make them ahead, in order.
+#include <gradus/data/data_loader.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <gradus/autograd/grad_mode.h>
+#include <gradus/core/detail/check.h>
+#include <gradus/core/parallel.h>
+#include <gradus/core/philox.h>
+#include <gradus/core/random.h>
+
+namespace gradus::data {
+namespace {
+
+/// The batches of one epoch. Each is made from its number alone, by any thread and in any order.
+struct Plan {
+  const Dataset& dataset;
+  std::vector<int64_t> order;
+  int64_t batch, batches;
+  uint64_t seed;  // of this epoch
+
+  std::span<const int64_t> indices(int64_t number) const {
+    const std::span<const int64_t> rest = std::span(order).subspan(static_cast<size_t>(number * batch));
+    return rest.first(std::min(rest.size(), static_cast<size_t>(batch)));
+  }
+  Example make(int64_t number) const;
+  [[noreturn]] void blame(int64_t number) const;
+};
+
+Example Plan::make(int64_t number) const {
+  const NoGrad no_graph;
+  Generator generator;
+  generator.seek(seed, static_cast<uint64_t>(number) << 32);
+  const UseGenerator use(generator);
+  try {
+    return dataset.batch(indices(number));
+  } catch (const OutOfMemoryError&) {
+    throw;
+  } catch (const std::exception&) {
+    blame(number);
+  }
+}
+
+/// Called while the batch's exception is handled: finds the sample that fails on its own.
+void Plan::blame(int64_t number) const {
+  for (const int64_t index : indices(number)) {
+    try {
+      dataset.get(index);
+    } catch (const std::exception& error) {
+      std::throw_with_nested(SampleError(fmt::format("DataLoader: sample {}: {}", index, error.what()), index));
+    }
+  }
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    std::throw_with_nested(SampleError(
+        fmt::format("DataLoader: batch {} of samples {}: {}", number, fmt::join(indices(number), ", "), error.what()),
+        -1));
+  }
+}
+
+/// Threads that make the batches of a plan ahead of the one who asks for them, at most `capacity` at a time.
+class Pipeline {
+ public:
+  Pipeline(const Plan& plan, int64_t first, int workers, int64_t capacity)
+      : plan_(plan), next_made_(first), next_asked_(first), slots_(static_cast<size_t>(capacity)) {
+    try {
+      for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      stop();
+      throw Error(fmt::format("DataLoader: cannot start {} workers: {}", workers, error.what()));
+    }
+  }
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+  ~Pipeline() { stop(); }
+
+  /// The next batch in order; waits for it. Rethrows what its maker threw.
+  Example next() {
+    std::unique_lock lock(mutex_);
+    Slot& slot = slot_of(next_asked_);
+    made_.wait(lock, [&] { return slot.full; });
+    const Slot taken = std::exchange(slot, {});
+    ++next_asked_;
+    lock.unlock();
+    room_.notify_one();
+    if (taken.error) std::rethrow_exception(taken.error);
+    return taken.batch;
+  }
+
+ private:
+  struct Slot {
+    Example batch;
+    std::exception_ptr error;
+    bool full = false;
+  };
+
+  Slot& slot_of(int64_t number) { return slots_[static_cast<size_t>(number) % slots_.size()]; }
+  bool may_make() const { return next_made_ - next_asked_ < static_cast<int64_t>(slots_.size()); }
+  bool is_over() const { return stopping_ || next_made_ == plan_.batches; }
+
+  void work() {
+    const SerialScope serial;
+    for (std::unique_lock lock(mutex_);;) {
+      room_.wait(lock, [&] { return is_over() || may_make(); });
+      if (is_over()) return;
+      const int64_t number = next_made_++;
+      lock.unlock();
+      Slot slot = make(number);
+      lock.lock();
+      slot_of(number) = std::move(slot);
+      made_.notify_one();
+    }
+  }
+
+  Slot make(int64_t number) const {
+    try {
+      return {plan_.make(number), nullptr, true};
+    } catch (...) {
+      return {{}, std::current_exception(), true};
+    }
+  }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    room_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  const Plan& plan_;
+  std::mutex mutex_;
+  std::condition_variable room_, made_;
+  int64_t next_made_, next_asked_;  // batch numbers
+  bool stopping_ = false;
+  std::vector<Slot> slots_;
+  std::vector<std::thread> threads_;
+};
+
+void check_options(const DataLoaderOptions& o) {
+  GRADUS_CHECK(o.batch >= 1, ValueError, "DataLoader: batch is {}; want 1 or more", o.batch);
+  GRADUS_CHECK(o.workers >= 0 && o.workers <= 1024, ValueError, "DataLoader: workers is {}; want 0 to 1024", o.workers);
+  GRADUS_CHECK(o.prefetch >= 1 && o.prefetch <= 1 << 20, ValueError, "DataLoader: prefetch is {}; want 1 or more",
+               o.prefetch);
+}
+
+std::shared_ptr<const Sampler> sampler_for(const Dataset& dataset, const DataLoaderOptions& o) {
+  if (o.sampler) return o.sampler;
+  if (o.shuffle) return std::make_shared<RandomSampler>(dataset.size(), o.seed);
+  return std::make_shared<SequentialSampler>(dataset.size());
+}
+
+}  // namespace
+
+SampleError::SampleError(const std::string& message, int64_t sample) : Error(message), index(sample) {}
+SampleError::SampleError(const SampleError&) = default;
+SampleError::~SampleError() = default;
+
+struct DataLoader::State {
+  std::shared_ptr<const Dataset> dataset;
+  DataLoaderOptions options;
+  std::shared_ptr<const Sampler> sampler;
+  int64_t epoch = 0, position = 0;
+  Example current;
+  bool delivering = false;  // a loop is running and `current` is its batch
+  std::unique_ptr<const Plan> plan;
+  std::unique_ptr<Pipeline> pipeline;  // behind the plan it reads: destroyed first
+
+  int64_t batches() const {
+    const int64_t samples = sampler->size(), rounding = options.drop_last ? 0 : options.batch - 1;
+    return (samples + rounding) / options.batch;
+  }
+  void begin_epoch();
+  void advance();
+  void forget_epoch() {
+    pipeline.reset();
+    plan.reset();
+  }
+  NamedTensors numbers() const;
+};
+
+void DataLoader::State::begin_epoch() {
+  const philox::Words words = philox::philox(options.seed, static_cast<uint64_t>(epoch));
+  plan.reset(
+      new Plan{*dataset, sampler->indices(epoch), options.batch, batches(), uint64_t{words.w[0]} << 32 | words.w[1]});
+  GRADUS_CHECK(static_cast<int64_t>(plan->order.size()) == sampler->size(), ValueError,
+               "DataLoader: the sampler gave {} indices for epoch {}; its size() is {}", plan->order.size(), epoch,
+               sampler->size());
+  if (options.workers > 0)
+    pipeline = std::make_unique<Pipeline>(*plan, position, options.workers,
+                                          int64_t{options.workers} * int64_t{options.prefetch});
+}
+
+/// Delivers the next batch, or finishes the epoch.
+void DataLoader::State::advance() {
+  current = {};  // its memory can serve the batch that comes
+  delivering = false;
+  if (position == batches()) {
+    forget_epoch();
+    ++epoch;
+    position = 0;
+    return;
+  }
+  try {
+    if (!plan) begin_epoch();
+    current = pipeline ? pipeline->next() : plan->make(position);
+    current.input = current.input.to(options.device);
+    if (current.target.defined()) current.target = current.target.to(options.device);
+  } catch (...) {
+    forget_epoch();
+    throw;
+  }
+  ++position;
+  delivering = true;
+}
+
+DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options) {
+  GRADUS_CHECK(dataset, ValueError, "DataLoader: dataset is null");
+  check_options(options);
+  state_ = std::make_unique<State>();
+  state_->sampler = sampler_for(*dataset, options);
+  state_->dataset = std::move(dataset);
+  state_->options = options;
+}
+DataLoader::DataLoader(DataLoader&&) noexcept = default;
+DataLoader::~DataLoader() = default;
+
+int64_t DataLoader::size() const { return state_->batches(); }
+int64_t DataLoader::epoch() const { return state_->epoch; }
+int64_t DataLoader::position() const { return state_->position; }
+
+DataLoader::Iterator DataLoader::begin() {
+  state_->advance();
+  return Iterator(this);
+}
+Example& DataLoader::Iterator::operator*() const { return loader_->state_->current; }
+DataLoader::Iterator& DataLoader::Iterator::operator++() {
+  loader_->state_->advance();
+  return *this;
+}
+bool DataLoader::Iterator::operator==(std::default_sentinel_t) const { return !loader_->state_->delivering; }
+
+NamedTensors DataLoader::State::numbers() const {
+  return {{"epoch", scalar_tensor(epoch)},
+          {"position", scalar_tensor(position)},
+          {"samples", scalar_tensor(sampler->size())},
+          {"batch", scalar_tensor(options.batch)},
+          {"seed", scalar_tensor(static_cast<int64_t>(options.seed))}};
+}
+
+NamedTensors DataLoader::state_dict() const { return state_->numbers(); }
+
+void DataLoader::load_state_dict(const NamedTensors& state) {
+  const NamedTensors mine = state_dict();
+  std::vector<std::string> problems;
+  const auto value_of = [&](const char* name) -> int64_t {
+    const Tensor x = find(state, name);
+    if (x.defined() && x.dtype() == int64 && x.numel() == 1) return x.item<int64_t>();
+    problems.push_back(fmt::format("'{}' is {}", name, x.defined() ? "no int64 number" : "missing"));
+    return 0;
+  };
+  for (const NamedTensor& entry : state)
+    if (!find(mine, entry.name).defined()) problems.push_back(fmt::format("'{}' is unknown", entry.name));
+  for (const char* name : {"samples", "batch", "seed"}) {
+    const int64_t saved = value_of(name), here = require(mine, name, "loader").item<int64_t>();
+    if (problems.empty() && saved != here) problems.push_back(fmt::format("'{}' was {} and is {}", name, saved, here));
+  }
+  const int64_t epoch = value_of("epoch"), position = value_of("position");
+  if (epoch < 0 || position < 0 || position > size())
+    problems.push_back(fmt::format("epoch {}, position {} is no place in this data", epoch, position));
+  GRADUS_CHECK(problems.empty(), CheckpointError,
+               "loader: {}; a loader goes on only with the data, batch and seed it was saved with",
+               fmt::join(problems, ", "));
+  state_->forget_epoch();
+  state_->epoch = epoch;
+  state_->position = position;
+}
+
+}  // namespace gradus::data

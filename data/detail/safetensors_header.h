@@ -1,0 +1,38 @@
+// The header of a safetensors file: text to entries, by strict rules. Bytes and tensors are in safetensors.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gradus/core/dtype.h>
+#include <gradus/core/shape.h>
+#include <gradus/data/safetensors.h>
+
+namespace gradus::data::detail {
+
+struct HeaderEntry {
+  std::string name;
+  Dtype dtype;
+  Shape shape;
+  uint64_t begin, end;  // bytes behind the header
+};
+struct Header {
+  std::vector<HeaderEntry> entries;  // in the order of the text
+  Metadata metadata;
+};
+
+/// Receives the number of the rule that is broken, and how; throws.
+using BrokenRule = std::function<void(int rule, const std::string& problem)>;
+
+/// Checks rules 2, 3 and 4 of data/safetensors.h, and the ranks of rule 5.
+Header parse_header(std::string_view text, const BrokenRule& broken);
+/// The text of a header, padded with spaces to a multiple of 8.
+std::string header_text(const Header& header);
+
+/// Whether the text is UTF-8 without overlong forms and surrogates (RFC 3629).
+bool is_utf8(std::string_view text);
+
+}  // namespace gradus::data::detail
