@@ -221,9 +221,10 @@ Grads differentiate_composite(Composite composite, const void* captures, const T
     }
     output = composite(captures, aliases)[0];
   }
+  std::vector<Tensor> result(n);
+  if (!output.requires_grad()) return Grads(std::move(result));  // piecewise constant in what is wanted, as relu' is
   const std::vector<Tensor> gradients =
       grad(std::span(&output, 1), wanted, {.grad_outputs = {g}, .create_graph = create_graph, .allow_unused = true});
-  std::vector<Tensor> result(n);
   for (size_t i = 0; i < places.size(); ++i) result[places[i]] = gradients[i];
   return Grads(std::move(result));
 }

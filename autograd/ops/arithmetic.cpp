@@ -58,7 +58,8 @@ Tensor neg(const Tensor& x) {
 // ---- products
 Tensor mul(const Tensor& x, const Tensor& y) {
   detail::check_numeric("mul", x);
-  return record("mul", map("mul", Elementwise::mul, x, y), {&x, &y}, save(wanted_by(y, x), wanted_by(x, y)),
+  const Tensor z = map("mul", Elementwise::mul, x, y);
+  return record("mul", z, {&x, &y}, save(wanted_by(y, x), wanted_by(x, y)),
                 [](const Tensor& g, const Saved& s) -> Grads {
                   return {s.needs(0) ? g * s[1] : Tensor(), s.needs(1) ? g * s[0] : Tensor()};
                 });
@@ -81,11 +82,11 @@ void check_division(const Tensor& x) {
 
 Tensor div(const Tensor& x, const Tensor& y) {
   check_division(x);
-  return record("div", map("div", Elementwise::div, x, y), {&x, &y}, save(wanted_by(y, x), y),
-                [](const Tensor& g, const Saved& s) -> Grads {
-                  const Tensor dx = g / s[1];
-                  return {dx, s.needs(1) ? -dx * (s[0] / s[1]) : Tensor()};
-                });
+  const Tensor z = map("div", Elementwise::div, x, y);
+  return record("div", z, {&x, &y}, save(wanted_by(y, x), y), [](const Tensor& g, const Saved& s) -> Grads {
+    const Tensor dx = g / s[1];
+    return {dx, s.needs(1) ? -dx * (s[0] / s[1]) : Tensor()};
+  });
 }
 
 Tensor div(const Tensor& x, Scalar y) {

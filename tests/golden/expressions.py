@@ -30,3 +30,65 @@ EXPRESSIONS.update({f"matmul/{label}": torch.matmul for label in (
 EXPRESSIONS["matmul/heads"] = lambda x, y: x.transpose(1, 2) @ y.permute(0, 2, 3, 1)
 EXPRESSIONS.update({f"linear/{label}": F.linear for label in ("bias", "plain", "batch", "vector", "empty")})
 EXPRESSIONS.update({f"outer/{label}": torch.outer for label in ("vectors", "empty")})
+
+# arithmetic_rows.cpp
+for name, f in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow, "minimum": torch.minimum, "maximum": torch.maximum}.items():
+    EXPRESSIONS.update({f"{name}/{label}": f for label in ("same", "row", "both", "number", "empty")})
+for name, f in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow}.items():
+    EXPRESSIONS.update({
+        f"{name}/with_number": lambda x, f=f: f(x, 0.75),
+        f"{name}/with_integer": lambda x, f=f: f(x, 3),
+    })
+EXPRESSIONS.update({
+    "sub/from_number": lambda x: 0.75 - x,
+    "div/from_number": lambda x: 0.75 / x,
+    "remainder/with_number": lambda x: torch.remainder(x, 0.75),
+    "remainder/negative": lambda x: torch.remainder(x, -0.75),
+    "remainder/tensor": lambda x: torch.remainder(x, 0.75),
+    "remainder/integers": lambda x: torch.remainder(x, 4),
+    "remainder/integers_negative": lambda x: torch.remainder(x, -4),
+    "neg/values": torch.neg,
+    "neg/empty": torch.neg,
+    "clamp/both": lambda x: torch.clamp(x, -1, 0.5),
+    "clamp/low": lambda x: torch.clamp(x, min=0.25),
+    "clamp/high": lambda x: torch.clamp(x, max=0.25),
+    "clamp/integers": lambda x: torch.clamp(x, -3, 4),
+    "lerp/quarter": lambda x, y: torch.lerp(x, y, 0.25),
+    "lerp/row": lambda x, y: torch.lerp(x, y, 0.75),
+})
+
+# comparison_rows.cpp
+for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    f = getattr(torch, name)
+    EXPRESSIONS.update({f"{name}/{label}": f for label in ("floats", "integers", "booleans")})
+    EXPRESSIONS.update({f"{name}/number": lambda x, f=f: f(x, 2), f"{name}/empty": lambda x, f=f: f(x, 0.5)})
+for name in ("logical_and", "logical_or", "logical_xor"):
+    EXPRESSIONS.update({f"{name}/{label}": getattr(torch, name) for label in ("same", "row")})
+EXPRESSIONS["logical_not/values"] = torch.logical_not
+for name in ("isnan", "isinf", "isfinite"):
+    f = getattr(torch, name)
+    EXPRESSIONS.update({f"{name}/quotients": lambda x, y, f=f: f(x.double() / y.double()), f"{name}/integers": f})
+
+# unary_rows.cpp
+for name in ("abs sign square exp expm1 log log1p log2 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh tanh erf "
+             "floor ceil round trunc sigmoid relu").split():
+    EXPRESSIONS.update({f"{name}/{label}": getattr(torch, name) for label in ("values", "number", "empty")})
+for name, f in {"silu": F.silu, "softplus": F.softplus, "log_sigmoid": F.logsigmoid}.items():
+    EXPRESSIONS.update({f"{name}/{label}": f for label in ("values", "number", "empty")})
+EXPRESSIONS.update({f"{name}/integers": getattr(torch, name) for name in ("abs", "sign", "square", "relu")})
+EXPRESSIONS.update({
+    "leaky_relu/default": F.leaky_relu,
+    "leaky_relu/steep": lambda x: F.leaky_relu(x, 0.3),
+    "elu/default": F.elu,
+    "elu/alpha": lambda x: F.elu(x, 0.5),
+    "gelu/erf": F.gelu,
+    "gelu/tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hardtanh/default": F.hardtanh,
+    "hardtanh/bounds": lambda x: F.hardtanh(x, -0.5, 2),
+    "where/same": torch.where,
+    "where/broadcast": torch.where,
+    "where/number": lambda c, x: torch.where(c, x, torch.tensor(0.5, dtype=x.dtype)),
+    "where/integers": torch.where,
+    "masked_fill/same": lambda x, m: x.masked_fill(m, -1),
+    "masked_fill/row": lambda x, m: x.masked_fill(m, 0.5),
+})

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include <gradus/core/dtype.h>
+#include <gradus/core/element.h>
 
 namespace gradus::cpu {
 
