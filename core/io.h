@@ -21,9 +21,10 @@ GRADUS_API std::ostream& operator<<(std::ostream& stream, const Tensor& x);
 
 namespace detail {
 GRADUS_API void print_line(std::string_view text);
-inline std::string to_text(const Tensor& x) { return to_string(x); }
-inline std::string to_text(const Shape& x) { return to_string(x); }
-inline std::string to_text(Device x) { return to_string(x); }
+/// Whatever has a to_string() beside it: tensors, shapes, devices, summaries, a user's own types.
+template <class T>
+requires requires(const T& x) { to_string(x); }
+std::string to_text(const T& x) { return to_string(x); }
 inline std::string to_text(Dtype x) { return std::string(name(x)); }
 inline std::string to_text(std::string_view x) { return std::string(x); }
 inline std::string to_text(const char* x) { return x; }
