@@ -21,4 +21,14 @@
 #include <gradus/data/readers.h>
 #include <gradus/data/safetensors.h>
 #include <gradus/data/transforms.h>
+#include <gradus/nn/containers.h>
+#include <gradus/nn/init.h>
+#include <gradus/nn/layers.h>
+#include <gradus/nn/module.h>
+#include <gradus/nn/summary.h>
+#include <gradus/nn/transformer.h>
+#include <gradus/optim/clip.h>
+#include <gradus/optim/ema.h>
+#include <gradus/optim/optimizers.h>
+#include <gradus/optim/schedulers.h>
 #include <gradus/version.h>
