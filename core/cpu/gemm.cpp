@@ -1,14 +1,13 @@
 // The gemm kernel: batches and a fixed grid of tiles shared out to threads, each tile one call of oneDNN or Eigen.
-#include <gradus/core/cpu/gemm.h>
+#include <gradus/core/cpu/detail/gemm.h>
 
 #include <algorithm>
 
 #include <Eigen/Core>
 
-#include <gradus/core/cpu/onednn.h>
+#include <gradus/core/cpu/detail/onednn.h>
+#include <gradus/core/cpu/detail/widened.h>
 #include <gradus/core/detail/matrix.h>
-#include <gradus/core/factories.h>
-#include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 
 namespace gradus::cpu {
@@ -88,14 +87,11 @@ void spread(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, boo
   });
 }
 
-// A 16-bit operand as float32, its batch stride of 0 kept.
-Tensor widened(const Tensor& x) {
-  if (!x.defined()) return x;
-  const bool shared = x.rank() == 3 && x.stride(0) == 0;
-  const Tensor source = shared ? as_strided(x, {1, x.size(1), x.size(2)}, x.strides(), x.impl().offset) : x;
-  Tensor y = empty(source.shape(), {.dtype = float32});
-  kernels::copy(Device::cpu(), y, source);
-  return shared ? as_strided(y, x.shape(), {0, x.size(2), 1}, 0) : y;
+// A batch of 16-bit matrices as float32, a batch stride of 0 kept.
+Tensor widened_batch(const Tensor& x) {
+  if (x.stride(0) != 0) return widened(x);
+  const Tensor one = widened(as_strided(x, {1, x.size(1), x.size(2)}, x.strides(), x.impl().offset));
+  return as_strided(one, x.shape(), {0, x.size(2), 1}, 0);
 }
 
 void gemm_kernel(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, bool accumulate) {
@@ -105,7 +101,7 @@ void gemm_kernel(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias
     case Dtype::float64: return spread<double>(c, a, b, bias, accumulate);
     default: {
       Tensor wide_c = accumulate ? widened(c) : empty(c.shape(), {.dtype = float32});
-      spread<float>(wide_c, widened(a), widened(b), widened(bias), accumulate);
+      spread<float>(wide_c, widened_batch(a), widened_batch(b), widened(bias), accumulate);
       kernels::copy(Device::cpu(), c, wide_c);
     }
   }

@@ -31,6 +31,27 @@ EXPRESSIONS["matmul/heads"] = lambda x, y: x.transpose(1, 2) @ y.permute(0, 2, 3
 EXPRESSIONS.update({f"linear/{label}": F.linear for label in ("bias", "plain", "batch", "vector", "empty")})
 EXPRESSIONS.update({f"outer/{label}": torch.outer for label in ("vectors", "empty")})
 
+# conv_rows.cpp
+def _conv(f, **options):
+    return lambda x, w, b=None: f(x, w, b, **options)
+
+
+EXPRESSIONS.update({
+    "conv2d/plain": _conv(F.conv2d),
+    "conv2d/bias_padding": _conv(F.conv2d, padding=1),
+    "conv2d/stride": _conv(F.conv2d, stride=(2, 3), padding=(0, 1)),
+    "conv2d/dilation": _conv(F.conv2d, padding=1, dilation=2),
+    "conv2d/groups": _conv(F.conv2d, groups=2),
+    "conv2d/depthwise": _conv(F.conv2d, stride=2, padding=1, groups=3),
+    "conv2d/pointwise": _conv(F.conv2d),
+    "conv2d/empty_batch": _conv(F.conv2d),
+    "conv_transpose2d/plain": _conv(F.conv_transpose2d),
+    "conv_transpose2d/bias_stride": _conv(F.conv_transpose2d, stride=2, padding=1, output_padding=1),
+    "conv_transpose2d/dilation": _conv(F.conv_transpose2d, padding=1, dilation=2),
+    "conv_transpose2d/groups": _conv(F.conv_transpose2d, stride=(2, 1), groups=2),
+    "conv_transpose2d/empty_batch": _conv(F.conv_transpose2d),
+})
+
 # arithmetic_rows.cpp
 for name, f in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow, "minimum": torch.minimum, "maximum": torch.maximum}.items():
     EXPRESSIONS.update({f"{name}/{label}": f for label in ("same", "row", "both", "number", "empty")})
