@@ -83,7 +83,8 @@ class StridedRun {
       const int64_t item = itemsize(call.dtype[k]);
       const bool in_order = space.is_dense(k, item) || (by_rows_ && space.inner_stride(k) == item);
       const bool native = call.dtype[k] == call.wanted[k];
-      routes_[k] = {in_order && native, in_order, space.is_constant(k) && k > 0, nullptr};
+      const bool in_place = in_order && native;  // so may a single value be, and needs no copies then
+      routes_[k] = {in_place, in_order, space.is_constant(k) && k > 0 && !in_place, nullptr};
       if (!native)
         routes_[k].convert = k == 0 ? isa().convert_loop(call.wanted[k], call.dtype[k])
                                     : isa().convert_loop(call.dtype[k], call.wanted[k]);
