@@ -1,6 +1,8 @@
 // The list that the rows register in, and the deterministic values of sample inputs.
 #include "op_table/op_table.h"
 
+#include <cmath>
+
 namespace op_table {
 namespace {
 
