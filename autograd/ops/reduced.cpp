@@ -22,7 +22,10 @@ ReducedDims detail::plan_reduction(const char* op, const Tensor& x, const Dims& 
   }
   for (int d = 0; d < x.rank(); ++d) {
     const bool gone = plan.reduced[static_cast<size_t>(d)];
-    if (gone) plan.count *= x.shape()[d];
+    if (gone) {
+      plan.dims.push_back(d);
+      plan.count *= x.shape()[d];
+    }
     plan.kept.push_back(gone ? 1 : x.shape()[d]);
     if (keep || !gone) plan.out.push_back(plan.kept.back());
   }
@@ -31,80 +34,81 @@ ReducedDims detail::plan_reduction(const char* op, const Tensor& x, const Dims& 
 
 namespace {
 
-struct Run {
-  int64_t size;
-  bool reduced;
+// The dims from the outermost in memory to the innermost, as alternating runs of kept and reduced ones.
+struct Runs {
+  struct Run {
+    int64_t size;
+    bool reduced;
+  };
+  std::array<Run, max_rank> list;
+  size_t count = 0;
+
+  void add(int64_t size, bool reduced) {
+    if (size == 1) return;
+    if (count > 0 && list[count - 1].reduced == reduced)
+      list[count - 1].size *= size;
+    else
+      list[count++] = {size, reduced};
+  }
 };
 
-// x's elements in an order without gaps, as alternating runs of kept and reduced dims. A permuted tensor is taken as it
-// lies in memory where the kept dims keep their order; any other layout is copied.
-Tensor arranged(const Tensor& x, const ReducedDims& plan, std::vector<Run>& runs) {
-  std::array<int, max_rank> order = {};
-  for (int d = 0; d < x.rank(); ++d) order[static_cast<size_t>(d)] = d;
-  Tensor dense_x = x;
-  if (!x.is_contiguous()) {
-    const auto by_stride = [&](int a, int b) { return x.strides()[a] > x.strides()[b]; };
-    std::array<int, max_rank> permuted = order;
-    std::stable_sort(permuted.begin(), permuted.begin() + x.rank(), by_stride);
-    Shape shape, strides;
-    int last_kept = -1;
-    bool keeps_order = true;
-    for (int i = 0; i < x.rank(); ++i) {
-      const int d = permuted[static_cast<size_t>(i)];
-      shape.push_back(x.shape()[d]);
-      strides.push_back(x.strides()[d]);
-      if (plan.reduced[static_cast<size_t>(d)]) continue;
-      keeps_order = keeps_order && d > last_kept;
-      last_kept = d;
-    }
-    if (keeps_order) dense_x = as_strided(x, shape, strides, x.impl().offset);
-    if (dense_x.is_contiguous())
-      order = permuted;
-    else
-      dense_x = dense(x);
-  }
+// x as it lies in memory, its dims sorted by stride, when that has no gaps and leaves the kept dims in their order;
+// else an undefined tensor. `order` is filled with the dims.
+Tensor in_memory_order(const Tensor& x, const ReducedDims& plan, std::array<int, max_rank>& order) {
+  std::stable_sort(order.begin(), order.begin() + x.rank(),
+                   [&](int a, int b) { return x.strides()[a] > x.strides()[b]; });
+  Shape shape, strides;
+  int last_kept = -1;
   for (int i = 0; i < x.rank(); ++i) {
     const int d = order[static_cast<size_t>(i)];
-    const bool flag = plan.reduced[static_cast<size_t>(d)];
-    if (x.shape()[d] == 1) continue;
-    if (!runs.empty() && runs.back().reduced == flag)
-      runs.back().size *= x.shape()[d];
-    else
-      runs.push_back({x.shape()[d], flag});
+    shape.push_back(x.shape()[d]);
+    strides.push_back(x.strides()[d]);
+    if (plan.reduced[static_cast<size_t>(d)]) continue;
+    if (d < last_kept) return {};
+    last_kept = d;
   }
-  return dense_x;
+  Tensor sorted = as_strided(x, shape, strides, x.impl().offset);
+  return sorted.is_contiguous() ? sorted : Tensor();
+}
+
+// x's elements without gaps, copied only where they do not lie so already, and their dims.
+Tensor arranged(const Tensor& x, const ReducedDims& plan, Runs& runs) {
+  std::array<int, max_rank> order = {0, 1, 2, 3, 4, 5, 6, 7};
+  static_assert(max_rank == 8);
+  Tensor y = x;
+  if (!x.is_contiguous()) {
+    std::array<int, max_rank> sorted = order;
+    if (y = in_memory_order(x, plan, sorted); y.defined())
+      order = sorted;
+    else
+      y = dense(x);
+  }
+  for (size_t i = 0; i < x.shape().size(); ++i)
+    runs.add(x.shape()[order[i]], plan.reduced[static_cast<size_t>(order[i])]);
+  return y;
 }
 
 }  // namespace
 
 // Run by run from the last, so that the first pass, over the most elements, reads memory in order.
 Tensor detail::reduced(ReduceKernel kernel, const Tensor& x, const ReducedDims& plan, Dtype dtype) {
-  std::vector<Run> runs;
+  const auto pass = [&](const Tensor& in, int64_t outer, int64_t n, int64_t inner, Dtype result) {
+    Tensor y = empty({outer, inner}, {.dtype = result, .device = x.device()});
+    kernel(x.device(), y, reshaped(in, {outer, n, inner}));
+    return y;
+  };
+  if (x.numel() == 0) return reshaped(pass(x, plan.out.numel(), 0, 1, dtype), plan.out);
+  if (plan.count == 1) return reshaped(pass(dense(x), 1, 1, x.numel(), dtype), plan.out);
+  Runs runs;
   Tensor rest = arranged(x, plan, runs);
   int64_t outer = x.numel(), inner = 1;
-  if (outer == 0) {  // sizes of 0 do not divide: [kept, 0, 1] when a reduced dim is empty
-    outer = plan.out.numel();
-    runs = {{0, true}};
-    rest = reshaped(rest, {outer, 0, 1});
-  }
-  auto left = std::count_if(runs.begin(), runs.end(), [](const Run& run) { return run.reduced; });
-  if (left == 0) {
-    Tensor y = empty(plan.out, {.dtype = dtype, .device = x.device()});
-    Tensor flat = reshaped(y, {1, x.numel()});
-    kernel(x.device(), flat, reshaped(rest, {1, 1, x.numel()}));
-    return y;
-  }
-  for (; left > 0; runs.pop_back()) {
-    const Run run = runs.back();
-    if (!run.reduced) {
-      inner *= run.size;
-      outer /= run.size;
-      continue;
-    }
-    if (run.size > 0) outer /= run.size;
-    Tensor y = empty({outer, inner}, {.dtype = --left > 0 ? accumulator(dtype) : dtype, .device = x.device()});
-    kernel(x.device(), y, reshaped(rest, {outer, run.size, inner}));
-    rest = y;
+  for (size_t i = runs.count; i-- > 0;) {
+    const auto [size, gone] = runs.list[i];
+    outer /= size;
+    if (gone)
+      rest = pass(rest, outer, size, inner, i > 1 ? accumulator(dtype) : dtype);  // runs alternate: 0 and 1 are last
+    else
+      inner *= size;
   }
   return reshaped(rest, plan.out);
 }
