@@ -1,0 +1,154 @@
+// Sorting and selecting rows. An element becomes an unsigned key in the order wanted, beside its position: keys are
+// sorted by their digits, and equal ones keep their order. NaN is the largest value, as in PyTorch.
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <vector>
+
+#include <gradus/core/factories.h>
+#include <gradus/core/kernels.h>
+#include <gradus/core/parallel.h>
+
+namespace gradus {
+namespace {
+
+// ---- keys: unsigned numbers in the order of the values
+// Negative floats have their bits flipped, others get the top bit; -0 and NaNs of any bits are made one first.
+template <class Bits>
+Bits float_key(Bits bits, Bits infinity) {
+  constexpr Bits top = static_cast<Bits>(Bits(1) << (sizeof(Bits) * 8 - 1));
+  const Bits magnitude = bits & static_cast<Bits>(~top);
+  if (magnitude > infinity) return std::numeric_limits<Bits>::max();
+  if (magnitude == 0) return top;
+  return static_cast<Bits>(bits & top ? ~bits : bits | top);
+}
+uint32_t key(float x) { return float_key<uint32_t>(std::bit_cast<uint32_t>(x), 0x7f800000u); }
+uint64_t key(double x) { return float_key<uint64_t>(std::bit_cast<uint64_t>(x), 0x7ff0000000000000u); }
+uint32_t key(f16 x) { return float_key<uint16_t>(x.bits, 0x7c00u); }
+uint32_t key(bf16 x) { return float_key<uint16_t>(x.bits, 0x7f80u); }
+uint32_t key(int32_t x) { return static_cast<uint32_t>(x) ^ 0x80000000u; }
+uint64_t key(int64_t x) { return static_cast<uint64_t>(x) ^ 0x8000000000000000u; }
+uint32_t key(uint8_t x) { return x; }
+uint32_t key(bool x) { return x; }
+
+template <class Key>
+struct Item {
+  Key key;
+  int64_t position;
+  bool operator<(const Item& other) const { return key != other.key ? key < other.key : position < other.position; }
+};
+template <class T>
+using ItemOf = Item<decltype(key(T{}))>;
+
+// ---- sorting
+// Least significant digit first; a digit that all keys share costs only its count.
+template <class Key>
+void radix_sort(std::vector<Item<Key>>& items, std::vector<Item<Key>>& other) {
+  constexpr int bits = 11, digits = 1 << bits;
+  for (int shift = 0; shift < static_cast<int>(sizeof(Key) * 8); shift += bits) {
+    const auto digit = [shift](const Item<Key>& item) { return static_cast<size_t>(item.key >> shift) % digits; };
+    std::array<size_t, digits> next = {};
+    for (const Item<Key>& item : items) ++next[digit(item)];
+    if (next[digit(items[0])] == items.size()) continue;
+    size_t start = 0;
+    for (size_t& n : next) start += std::exchange(n, start);
+    other.resize(items.size());
+    for (const Item<Key>& item : items) other[next[digit(item)]++] = item;
+    std::swap(items, other);
+  }
+}
+
+template <class T>
+void write(T* values, int64_t* index, const T* x, const std::vector<ItemOf<T>>& items) {
+  for (const ItemOf<T>& item : items) {
+    *values++ = x[item.position];
+    *index++ = item.position;
+  }
+}
+
+template <class T>
+void sort_rows(Tensor& values, Tensor& index, const Tensor& x, bool descending) {
+  using Key = decltype(key(T{}));
+  const Key flip = descending ? std::numeric_limits<Key>::max() : 0;
+  const int64_t rows = x.shape()[0], n = x.shape()[1];
+  T* to = const_cast<T*>(values.data<T>());
+  int64_t* positions = const_cast<int64_t*>(index.data<int64_t>());
+  parallel_for(0, rows, 4096 / n + 1, [&](int64_t b, int64_t e) {
+    std::vector<ItemOf<T>> items(static_cast<size_t>(n)), other;
+    for (int64_t row = b; row < e; ++row) {
+      const T* from = x.data<T>() + row * n;
+      for (int64_t i = 0; i < n; ++i) items[static_cast<size_t>(i)] = {static_cast<Key>(key(from[i]) ^ flip), i};
+      if (n < 1024)
+        std::sort(items.begin(), items.end());
+      else
+        radix_sort(items, other);
+      write(to + row * n, positions + row * n, from, items);
+    }
+  });
+}
+
+// ---- selection
+// The k first in order: candidates below the bound are gathered, and whenever there are enough, cut down to the k first
+// with a tighter bound. Few elements get past the bound once it has settled.
+template <class T>
+void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
+  using Key = decltype(key(T{}));
+  const Key flip = largest ? std::numeric_limits<Key>::max() : 0;
+  const int64_t rows = x.shape()[0], n = x.shape()[1], k = values.shape()[1];
+  const size_t enough = static_cast<size_t>(std::max<int64_t>(2 * k, 64));
+  T* to = const_cast<T*>(values.data<T>());
+  int64_t* positions = const_cast<int64_t*>(index.data<int64_t>());
+  parallel_for(0, rows, 4096 / n + 1, [&](int64_t b, int64_t e) {
+    std::vector<ItemOf<T>> best;
+    for (int64_t row = b; row < e; ++row) {
+      const T* from = x.data<T>() + row * n;
+      ItemOf<T> bound = {std::numeric_limits<Key>::max(), n};
+      const auto cut = [&] {
+        const auto end = best.begin() + k;
+        std::nth_element(best.begin(), end - 1, best.end());
+        best.erase(end, best.end());
+        bound = best.back();
+      };
+      best.clear();
+      for (int64_t i = 0; i < n; ++i) {
+        const ItemOf<T> item = {static_cast<Key>(key(from[i]) ^ flip), i};
+        if (!(item < bound)) continue;
+        best.push_back(item);
+        if (best.size() == enough) cut();
+      }
+      cut();
+      std::sort(best.begin(), best.end());
+      write(to + row * k, positions + row * k, from, best);
+    }
+  });
+}
+
+// Calls f with a value of the dtype's type.
+template <class F>
+void for_dtype(Dtype dtype, F f) {
+  switch (dtype) {
+    case float32: return f(float{});
+    case float64: return f(double{});
+    case float16: return f(f16{});
+    case bfloat16: return f(bf16{});
+    case int32: return f(int32_t{});
+    case int64: return f(int64_t{});
+    case uint8: return f(uint8_t{});
+    case boolean: return f(bool{});
+  }
+}
+
+void sort(Tensor& values, Tensor& index, const Tensor& x, bool descending) {
+  if (x.numel() == 0) return;
+  for_dtype(x.dtype(), [&]<class T>(T) { sort_rows<T>(values, index, x, descending); });
+}
+
+void topk(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
+  if (values.numel() == 0) return;
+  for_dtype(x.dtype(), [&]<class T>(T) { topk_rows<T>(values, index, x, largest); });
+}
+
+const bool installed = kernels::sort.set(DeviceType::cpu, sort) && kernels::topk.set(DeviceType::cpu, topk);
+
+}  // namespace
+}  // namespace gradus
