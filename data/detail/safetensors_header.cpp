@@ -210,9 +210,7 @@ void Parser::metadata(Metadata& out) {
   object(3, [&](std::string key) { out.emplace_back(std::move(key), string(3)); });
   std::vector<std::string_view> keys;
   for (const auto& [key, value] : out) keys.push_back(key);
-  std::sort(keys.begin(), keys.end());
-  if (const auto twin = std::adjacent_find(keys.begin(), keys.end()); twin != keys.end())
-    fail(3, fmt::format("__metadata__ has '{}' twice", *twin));
+  if (const auto twin = find_twin(std::move(keys))) fail(3, fmt::format("__metadata__ has '{}' twice", *twin));
 }
 
 Header Parser::parse() {
@@ -269,6 +267,12 @@ std::string header_text(const Header& header) {
   if (text.size() > 1) text.pop_back();
   text += '}';
   return text.append((8 - text.size() % 8) % 8, ' ');
+}
+
+std::optional<std::string_view> find_twin(std::vector<std::string_view> names) {
+  std::sort(names.begin(), names.end());
+  const auto twin = std::adjacent_find(names.begin(), names.end());
+  return twin == names.end() ? std::nullopt : std::optional(*twin);
 }
 
 bool is_utf8(std::string_view text) {
