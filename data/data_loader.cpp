@@ -11,6 +11,7 @@
 
 #include <gradus/autograd/grad_mode.h>
 #include <gradus/core/detail/check.h>
+#include <gradus/core/detail/state_check.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/philox.h>
 #include <gradus/core/random.h>
@@ -184,7 +185,6 @@ struct DataLoader::State {
     pipeline.reset();
     plan.reset();
   }
-  NamedTensors numbers() const;
 };
 
 void DataLoader::State::begin_epoch() {
@@ -248,40 +248,31 @@ DataLoader::Iterator& DataLoader::Iterator::operator++() {
 }
 bool DataLoader::Iterator::operator==(std::default_sentinel_t) const { return !loader_->state_->delivering; }
 
-NamedTensors DataLoader::State::numbers() const {
-  return {{"epoch", scalar_tensor(epoch)},
-          {"position", scalar_tensor(position)},
-          {"samples", scalar_tensor(sampler->size())},
-          {"batch", scalar_tensor(options.batch)},
-          {"seed", scalar_tensor(static_cast<int64_t>(options.seed))}};
+NamedTensors DataLoader::state_dict() const {
+  const State& s = *state_;
+  return {{"epoch", scalar_tensor(s.epoch)},
+          {"position", scalar_tensor(s.position)},
+          {"samples", scalar_tensor(s.sampler->size())},
+          {"batch", scalar_tensor(s.options.batch)},
+          {"seed", scalar_tensor(static_cast<int64_t>(s.options.seed))}};
 }
 
-NamedTensors DataLoader::state_dict() const { return state_->numbers(); }
-
 void DataLoader::load_state_dict(const NamedTensors& state) {
-  const NamedTensors mine = state_dict();
-  std::vector<std::string> problems;
-  const auto value_of = [&](const char* name) -> int64_t {
-    const Tensor x = find(state, name);
-    if (x.defined() && x.dtype() == int64 && x.numel() == 1) return x.item<int64_t>();
-    problems.push_back(fmt::format("'{}' is {}", name, x.defined() ? "no int64 number" : "missing"));
-    return 0;
-  };
-  for (const NamedTensor& entry : state)
-    if (!find(mine, entry.name).defined()) problems.push_back(fmt::format("'{}' is unknown", entry.name));
-  for (const char* name : {"samples", "batch", "seed"}) {
-    const int64_t saved = value_of(name), here = require(mine, name, "loader").item<int64_t>();
-    if (problems.empty() && saved != here) problems.push_back(fmt::format("'{}' was {} and is {}", name, saved, here));
-  }
-  const int64_t epoch = value_of("epoch"), position = value_of("position");
-  if (epoch < 0 || position < 0 || position > size())
-    problems.push_back(fmt::format("epoch {}, position {} is no place in this data", epoch, position));
-  GRADUS_CHECK(problems.empty(), CheckpointError,
-               "loader: {}; a loader goes on only with the data, batch and seed it was saved with",
-               fmt::join(problems, ", "));
-  state_->forget_epoch();
-  state_->epoch = epoch;
-  state_->position = position;
+  State& s = *state_;
+  gradus::detail::StateCheck check("loader", state);
+  const int64_t epoch = check.take_int("epoch"), position = check.take_int("position");
+  const int64_t samples = check.take_int("samples"), batch = check.take_int("batch"), seed = check.take_int("seed");
+  check.finish();
+  GRADUS_CHECK(samples == s.sampler->size() && batch == s.options.batch && seed == static_cast<int64_t>(s.options.seed),
+               CheckpointError,
+               "loader: the state is of {} samples in batches of {} with seed {}; this loader has {}, {} and {}, which "
+               "are other batches",
+               samples, batch, seed, s.sampler->size(), s.options.batch, s.options.seed);
+  GRADUS_CHECK(epoch >= 0 && position >= 0 && position <= size(), CheckpointError,
+               "loader: epoch {}, position {} is no place in epochs of {} batches", epoch, position, size());
+  s.forget_epoch();
+  s.epoch = epoch;
+  s.position = position;
 }
 
 }  // namespace gradus::data

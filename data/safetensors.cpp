@@ -18,13 +18,10 @@ using detail::Reader;
 
 constexpr uint64_t longest_header = 100'000'000;
 
-/// Positions of the entries by name, and an error for two of one name.
-void check_names(const Header& header, const detail::BrokenRule& broken) {
-  std::vector<const std::string*> names;
-  for (const HeaderEntry& entry : header.entries) names.push_back(&entry.name);
-  std::sort(names.begin(), names.end(), [](auto* a, auto* b) { return *a < *b; });
-  const auto twin = std::adjacent_find(names.begin(), names.end(), [](auto* a, auto* b) { return *a == *b; });
-  if (twin != names.end()) broken(3, fmt::format("tensor '{}' comes twice", **twin));
+std::optional<std::string_view> name_twin(const Header& header) {
+  std::vector<std::string_view> names;
+  for (const HeaderEntry& entry : header.entries) names.push_back(entry.name);
+  return detail::find_twin(std::move(names));
 }
 
 /// The entries in the order of their bytes, which must follow each other without hole or overlap to the file's end.
@@ -88,20 +85,23 @@ std::vector<size_t> place(Header& header, const NamedTensors& tensors) {
 }
 
 void check_writable(const NamedTensors& tensors, const Metadata& metadata) {
-  const auto check_text = [](const std::string& text) {
+  std::vector<std::string_view> names, keys;
+  const auto check_text = [](std::string_view text) {
     GRADUS_CHECK(detail::is_utf8(text) && text.find('\0') == std::string::npos, ValueError,
                  "save_safetensors: a name or metadata text is not UTF-8, or has a NUL");
   };
   for (const auto& [name, tensor] : tensors) {
-    check_text(name);
+    check_text(names.emplace_back(name));
     GRADUS_CHECK(name.size() <= 4096 && name != "__metadata__", ValueError,
                  "save_safetensors: the name '{}' is too long or reserved", name);
     gradus::detail::check_defined("save_safetensors", name.c_str(), tensor);
   }
   for (const auto& [key, value] : metadata) {
-    check_text(key);
+    check_text(keys.emplace_back(key));
     check_text(value);
   }
+  for (const auto& twin : {detail::find_twin(std::move(names)), detail::find_twin(std::move(keys))})
+    GRADUS_CHECK(!twin, ValueError, "save_safetensors: the name '{}' comes twice", *twin);
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ Safetensors load_safetensors(const std::string& path) {
     file.fail(fmt::format("breaks rule {}: {}", rule, problem));
   };
   Header header = detail::parse_header(read_header(file, broken), broken);
-  check_names(header, broken);
+  if (const auto twin = name_twin(header)) broken(3, fmt::format("tensor '{}' comes twice", *twin));
   const std::vector<size_t> order = layout(header, file, broken);
   Safetensors result{NamedTensors(header.entries.size()), std::move(header.metadata)};
   for (const size_t i : order) {
@@ -133,8 +133,6 @@ void detail::write_safetensors(Output& output, const NamedTensors& tensors, cons
   check_writable(tensors, metadata);
   Header header{{}, metadata};
   const std::vector<size_t> order = place(header, tensors);
-  check_names(header,
-              [](int, const std::string& problem) { throw ValueError(fmt::format("save_safetensors: {}", problem)); });
   const std::string text = header_text(header);
   GRADUS_CHECK(text.size() <= longest_header, ValueError, "save_safetensors: a header of {} bytes is above {}",
                text.size(), longest_header);

@@ -1,6 +1,8 @@
 // A folder for a test's files, and reading and writing them whole.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -11,11 +13,15 @@
 
 #include "catch.h"
 
-/// A folder that is gone afterwards.
+/// A folder that is gone afterwards: in memory where that is possible, since a disk takes milliseconds for each file,
+/// or on disk for what is large.
 class Scratch {
  public:
-  Scratch() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gradus-test-XXXXXX").string();
+  enum class Place { memory, disk };
+  explicit Scratch(Place place = Place::memory) {
+    const std::filesystem::path memory = "/dev/shm", disk = std::filesystem::temp_directory_path();
+    const bool use_memory = place == Place::memory && access(memory.c_str(), W_OK) == 0;
+    std::string pattern = ((use_memory ? memory : disk) / "gradus-test-XXXXXX").string();
     REQUIRE(mkdtemp(pattern.data()));
     path_ = pattern;
   }

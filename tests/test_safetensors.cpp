@@ -33,7 +33,7 @@ const std::string one = tensor_of("a", "U8", "4", "0,4");  // fits four bytes of
 
 /// The message that loading these bytes ends in; "loaded" when it does not.
 std::string outcome(const std::string& bytes) {
-  const Scratch scratch;
+  const Scratch scratch(bytes.size() < 1 << 20 ? Scratch::Place::memory : Scratch::Place::disk);
   try {
     load_safetensors(write_file(scratch / "f.safetensors", bytes));
     return "loaded";
@@ -64,7 +64,6 @@ std::vector<Attack> attacks() {
       {"header longer than the file", 1, bytes_of<uint64_t>(3) + "{}"},
       {"header of 0", 1, bytes_of<uint64_t>(0) + "{}"},
       {"header of 1", 1, bytes_of<uint64_t>(1) + "{}"},
-      {"header above 100 MB", 1, bytes_of<uint64_t>(100'000'001) + std::string(100'000'001, ' ')},
       {"100 MB of braces", 2, file_of(std::string(100'000'000, '{'))},
       {"deep brackets in a shape", 4, field(R"("dtype":"U8","shape":)" + std::string(100'000, '['))},
       {"one million empty objects", 4, file_of(million)},
@@ -283,6 +282,13 @@ TEST_CASE("nonsense is not written") {
   CHECK_THROWS_AS(save_safetensors(path, {{"a", x}}, {{"k", "1"}, {"k", "2"}}), ValueError);
   CHECK_THROWS_WITH(save_safetensors(path, {{"a", Tensor()}}), ContainsSubstring("a is an undefined tensor"));
   CHECK(std::filesystem::is_empty(scratch.path()));
+}
+
+TEST_CASE("a header above 100 MB is refused before it is read") {
+  const Scratch scratch(Scratch::Place::disk);
+  const std::string path = write_file(scratch / "f", bytes_of<uint64_t>(100'000'001));
+  std::filesystem::resize_file(path, 200'000'000);
+  CHECK_THROWS_WITH(load_safetensors(path), ContainsSubstring("breaks rule 1"));
 }
 
 TEST_CASE("files that are none are refused without waiting for them") {
