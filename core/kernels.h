@@ -101,6 +101,8 @@ struct OptimizerSlice {
   GRADUS_KERNEL(avg_pool2d, void(Tensor & y, const Tensor& x, const Window2d& window, bool count_include_pad))         \
   GRADUS_KERNEL(avg_pool2d_backward,                                                                                   \
                 void(Tensor & dx, const Tensor& g, const Window2d& window, bool count_include_pad))                    \
+  /* each output sees rows floor(i H / OH) to ceil((i + 1) H / OH); max_pool2d_backward is its derivative too */       \
+  GRADUS_KERNEL(adaptive_max_pool2d, void(Tensor & y, Tensor & index, const Tensor& x))                                \
   GRADUS_KERNEL(adaptive_avg_pool2d, void(Tensor & y, const Tensor& x))                                                \
   GRADUS_KERNEL(adaptive_avg_pool2d_backward, void(Tensor & dx, const Tensor& g))                                      \
   /* ---- fused: rows x n */                                                                                           \

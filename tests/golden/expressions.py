@@ -52,6 +52,24 @@ EXPRESSIONS.update({
     "conv_transpose2d/empty_batch": _conv(F.conv_transpose2d),
 })
 
+# pool_rows.cpp
+EXPRESSIONS.update({
+    "max_pool2d/two": lambda x: F.max_pool2d(x, 2),
+    "max_pool2d/odd": lambda x: F.max_pool2d(x, 2),
+    "max_pool2d/three": lambda x: F.max_pool2d(x, 3, stride=2, padding=1),
+    "max_pool2d/overlap": lambda x: F.max_pool2d(x, (2, 3), stride=1),
+    "max_pool2d/dilation": lambda x: F.max_pool2d(x, 2, stride=1, padding=1, dilation=2),
+    "max_pool2d/empty_batch": lambda x: F.max_pool2d(x, 2),
+    "avg_pool2d/two": lambda x: F.avg_pool2d(x, 2),
+    "avg_pool2d/padding": lambda x: F.avg_pool2d(x, 3, stride=2, padding=1),
+    "avg_pool2d/uncounted": lambda x: F.avg_pool2d(x, 3, stride=(2, 1), padding=1, count_include_pad=False),
+    "avg_pool2d/wide": lambda x: F.avg_pool2d(x, (2, 17), stride=1),
+    "avg_pool2d/empty_batch": lambda x: F.avg_pool2d(x, 2),
+})
+for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+    for label, size in {"global": 1, "uneven": (3, 4), "larger": (3, 5)}.items():
+        EXPRESSIONS[f"{name}/{label}"] = lambda x, f=getattr(F, name), size=size: f(x, size)
+
 # arithmetic_rows.cpp
 for name, f in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "pow": torch.pow, "minimum": torch.minimum, "maximum": torch.maximum}.items():
     EXPRESSIONS.update({f"{name}/{label}": f for label in ("same", "row", "both", "number", "empty")})

@@ -6,13 +6,14 @@
 
 #include <cstdint>
 
+#include <gradus/core/cpu/isa/dense_list.h>
 #include <gradus/core/cpu/isa/elementwise_list.h>
 #include <gradus/core/cpu/isa/fused_list.h>
 #include <gradus/core/cpu/isa/optimizer_list.h>
 #include <gradus/core/cpu/isa/reduce_list.h>
 
 #define GRADUS_ISA_FUNCTIONS(F) \
-  GRADUS_ISA_ELEMENTWISE(F) GRADUS_ISA_REDUCE(F) GRADUS_ISA_FUSED(F) GRADUS_ISA_OPTIMIZER(F)
+  GRADUS_ISA_ELEMENTWISE(F) GRADUS_ISA_REDUCE(F) GRADUS_ISA_FUSED(F) GRADUS_ISA_OPTIMIZER(F) GRADUS_ISA_DENSE(F)
 
 namespace gradus::cpu {
 
