@@ -87,9 +87,13 @@ struct All : Any<T> {
 };
 
 // ---- blocks
+constexpr int64_t full_width = 64;
+
 // acc[j] takes in x[0..n, j]; four rows at a time, so that the accumulators are loaded and stored once for four loads.
+// Not inline: with a known width the compiler unrolls what it should make vector code of.
 template <class Op, class T, class A = typename Op::A>
-GRADUS_INLINE void take_rows(A* __restrict acc, const T* __restrict x, int64_t n, int64_t width, int64_t stride) {
+__attribute__((noinline)) void take_rows(A* __restrict acc, const T* __restrict x, int64_t n, int64_t width,
+                                         int64_t stride) {
   int64_t i = 0;
   for (; i + 4 <= n; i += 4, x += 4 * stride) {
     const T *a = x, *b = x + stride, *c = b + stride, *d = c + stride;
@@ -102,54 +106,47 @@ GRADUS_INLINE void take_rows(A* __restrict acc, const T* __restrict x, int64_t n
     for (int64_t j = 0; j < width; ++j) acc[j] = Op::combine(acc[j], Op::load(x[j]));
 }
 
-// Combines the halves of `lanes` accumulators until `width` are left.
-template <class Op, class A>
-GRADUS_INLINE void fold(A* acc, int64_t lanes, int64_t width) {
-  for (int64_t half = lanes / 2; half >= width; half /= 2)
-    for (int64_t j = 0; j < half; ++j) acc[j] = Op::combine(acc[j], acc[j + half]);
-}
-
-constexpr int64_t lanes_wanted = 64;
-
-// One column: 64 lanes, then a tree over them.
-template <class Op, class T, class A = typename Op::A>
-A reduce_run(const T* x, int64_t n) {
-  A acc[lanes_wanted];
-  if (n < 16) {
-    A value = Op::neutral;
-    for (int64_t i = 0; i < n; ++i) value = Op::combine(value, Op::load(x[i]));
-    return value;
+// Combines the halves of n accumulators until one is left.
+template <class Op, int64_t n, class A>
+GRADUS_INLINE A tree(A* acc) {
+  if constexpr (n > 1) {
+    for (int64_t j = 0; j < n / 2; ++j) acc[j] = Op::combine(acc[j], acc[j + n / 2]);
+    return tree<Op, n / 2>(acc);
   }
-  for (A& a : acc) a = Op::neutral;
-  const int64_t rows = n / lanes_wanted;
-  take_rows<Op>(acc, x, rows, lanes_wanted, lanes_wanted);
-  take_rows<Op>(acc, x + rows * lanes_wanted, 1, n - rows * lanes_wanted, 0);
-  fold<Op>(acc, lanes_wanted, 1);
   return acc[0];
 }
 
-// A few columns: several dense rows are seen as one wide row, so that vectors are full.
+// A few dense columns: several rows are seen as one wide row, so that vectors are full; at the end the halves of the
+// wide row are combined until one row is left.
 template <class Op, class T, class A = typename Op::A>
 void reduce_narrow(A* y, const T* x, int64_t n, int64_t width) {
-  A acc[2 * lanes_wanted];
+  A acc[2 * full_width];
   int64_t together = 1;
-  while (together * width < lanes_wanted && 2 * together <= n) together *= 2;
-  const int64_t lanes = together * width, rows = n / together;
+  while (together * width < full_width && 2 * together <= n) together *= 2;
+  const int64_t lanes = together * width, rows = n / together, rest = n * width - rows * lanes;
   for (int64_t j = 0; j < lanes; ++j) acc[j] = Op::neutral;
   take_rows<Op>(acc, x, rows, lanes, lanes);
-  take_rows<Op>(acc, x + rows * lanes, 1, n * width - rows * lanes, 0);
-  fold<Op>(acc, lanes, width);
+  if (rest > 0) take_rows<Op>(acc, x + rows * lanes, 1, rest, 0);
+  if (width == 1 && lanes == full_width) {
+    *y = tree<Op, full_width>(acc);
+    return;
+  }
+  for (int64_t half = lanes / 2; half >= width; half /= 2)
+    for (int64_t j = 0; j < half; ++j) acc[j] = Op::combine(acc[j], acc[j + half]);
   for (int64_t j = 0; j < width; ++j) y[j] = acc[j];
 }
 
 template <class Op, class T>
 void reduce_blocks(void* result, const void* input, int64_t outer, int64_t n, int64_t width, int64_t stride) {
-  auto* y = static_cast<typename Op::A*>(result);
+  using A = typename Op::A;
+  A* y = static_cast<A*>(result);
   const T* x = static_cast<const T*>(input);
   for (int64_t o = 0; o < outer; ++o, x += n * stride, y += width) {
-    if (width == 1 && stride == 1) {
-      *y = reduce_run<Op>(x, n);
-    } else if (width < lanes_wanted && stride == width) {
+    if (width == 1 && n < 16) {
+      A value = Op::neutral;
+      for (int64_t i = 0; i < n; ++i) value = Op::combine(value, Op::load(x[i * stride]));
+      *y = value;
+    } else if (width < full_width && stride == width) {
       reduce_narrow<Op>(y, x, n, width);
     } else {
       for (int64_t j = 0; j < width; ++j) y[j] = Op::neutral;
@@ -202,10 +199,13 @@ template <template <class> class Op, class T>
 void first_in_blocks(int64_t* index, const void* input, int64_t outer, int64_t n, int64_t width, int64_t stride) {
   const T* x = static_cast<const T*>(input);
   for (int64_t o = 0; o < outer; ++o, x += n * stride, index += width) {
-    if (width == 1 && stride == 1)
-      *index = find(x, n, reduce_run<Op<T>>(x, n));
-    else
+    if (width == 1 && stride == 1) {
+      typename Op<T>::A extreme;
+      reduce_blocks<Op<T>, T>(&extreme, x, 1, n, 1, 1);
+      *index = find(x, n, extreme);
+    } else {
       first_of_columns<Op>(index, x, n, width, stride);
+    }
   }
 }
 
