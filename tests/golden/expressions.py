@@ -131,3 +131,161 @@ EXPRESSIONS.update({
     "masked_fill/same": lambda x, m: x.masked_fill(m, -1),
     "masked_fill/row": lambda x, m: x.masked_fill(m, 0.5),
 })
+
+# reduction_rows.cpp
+REDUCTION_DIMS = {
+    "all": (None, False), "all_keep": (None, True), "last": (-1, False), "first": (0, False), "middle_keep": (1, True),
+    "ends": ((0, 2), False), "first_two_keep": ((0, 1), True), "number": (None, False), "empty": (1, False),
+}
+
+
+def reduced(op, f, labels=tuple(REDUCTION_DIMS)):
+    def call(dims, keep):
+        return lambda x: f(x, tuple(range(x.dim())) if dims is None else dims, keep)
+    EXPRESSIONS.update({f"{op}/{label}": call(*REDUCTION_DIMS[label]) for label in labels})
+
+
+def one_by_one(f):
+    """A function of one dim, over several from the last."""
+    def call(x, dims, keep):
+        dims = sorted((d % max(x.dim(), 1) for d in ([dims] if isinstance(dims, int) else dims)), reverse=True)
+        for d in dims:
+            x = f(x, d, keep)
+        return x
+    return call
+
+
+WITHOUT_EMPTY = tuple(label for label in REDUCTION_DIMS if label != "empty")
+reduced("sum", lambda x, dims, keep: x.sum(dims, keepdim=keep))
+reduced("mean", lambda x, dims, keep: x.mean(dims, keepdim=keep))
+reduced("prod", one_by_one(lambda x, dim, keep: x.prod(dim, keepdim=keep)))
+reduced("var", lambda x, dims, keep: x.var(dims, correction=0, keepdim=keep), WITHOUT_EMPTY)
+reduced("stddev", lambda x, dims, keep: x.std(dims, correction=0, keepdim=keep), WITHOUT_EMPTY[:-1])
+reduced("any", lambda x, dims, keep: one_by_one(torch.any)(x > 1.5, dims, keep))
+reduced("all", lambda x, dims, keep: one_by_one(torch.all)(x < 1.5, dims, keep))
+reduced("norm", lambda x, dims, keep: torch.linalg.vector_norm(x, 2, dims, keepdim=keep), WITHOUT_EMPTY)
+reduced("logsumexp", lambda x, dims, keep: torch.logsumexp(x, dims, keepdim=keep))
+EXPRESSIONS.update({f"norm/{label}": lambda x, p=p: torch.linalg.vector_norm(x, p, 1) for label, p in (
+    ("p0", 0), ("p1", 1), ("p3", 3), ("p1.5", 1.5), ("pinf", float("inf")), ("pmin", -float("inf")))})
+for name, f in (("max", torch.max), ("min", torch.min)):
+    EXPRESSIONS.update({
+        f"{name}/all": lambda x, f=f: f(x),
+        f"{name}/last": lambda x, f=f: f(x, -1).values,
+        f"{name}/first": lambda x, f=f: f(x, 0).values,
+        f"{name}/middle_keep": lambda x, f=f: f(x, 1, keepdim=True).values,
+        f"{name}/number": lambda x, f=f: f(x, 0).values,
+    })
+for name, f in (("argmax", torch.argmax), ("argmin", torch.argmin)):
+    EXPRESSIONS.update({
+        f"{name}/all": lambda x, f=f: f(x),
+        f"{name}/all_keep": lambda x, f=f: f(x, None, keepdim=True).reshape(1, 1),
+        f"{name}/last": lambda x, f=f: f(x, -1),
+        f"{name}/first": lambda x, f=f: f(x, 0),
+        f"{name}/middle_keep": lambda x, f=f: f(x, 1, keepdim=True),
+    })
+EXPRESSIONS.update({
+    "prod/zeros": lambda i, x: (i * x).prod(0),
+    "var/bessel": lambda x: x.var(0),
+    "stddev/bessel": lambda x: x.std(0),
+    "sum_to/row": lambda x: x.sum_to_size(3),
+    "sum_to/column": lambda x: x.sum_to_size(4, 1),
+    "sum_to/number": lambda x: x.sum(),
+    "sum_to/ones": lambda x: x.sum_to_size(3),
+    "sum_to/both": lambda x: x.sum_to_size(4, 1),
+    "cumsum/last": lambda x: x.cumsum(-1),
+    "cumsum/first": lambda x: x.cumsum(0),
+    "cumsum/middle": lambda x: x.cumsum(1),
+    "cumsum/number": lambda x: x.cumsum(0),
+    "cumsum/empty": lambda x: x.cumsum(1),
+    "sort/last": lambda x: x.sort().values,
+    "sort/first_descending": lambda x: x.sort(0, descending=True).values,
+    "sort/middle": lambda x: x.sort(1).values,
+    "sort/number": lambda x: x.sort().values,
+    "sort/empty": lambda x: x.sort().values,
+    "topk/last": lambda x: x.topk(3).values,
+    "topk/first_smallest": lambda x: x.topk(2, 0, largest=False).values,
+    "topk/middle": lambda x: x.topk(4, 1).values,
+    "topk/whole": lambda x: x.topk(5).values,
+    "topk/none": lambda x: x.topk(0).values,
+})
+
+# index_rows.cpp
+EXPRESSIONS.update({
+    "index/numbers": lambda x: x[1, -1],
+    "index/slices": lambda x: x[1:-1, ::2],
+    "index/new_dim": lambda x: x[None, 1, None],
+    "index/nothing": lambda x: x,
+    "index/rows": lambda x, i: x[i],
+    "index/brackets": lambda x, i: x[i],
+    "index/column": lambda x, i: x[:, i],
+    "index/pairs": lambda x, i, j: x[i, j],
+    "index/outer": lambda x, i, j: x[i, j],
+    "index/apart": lambda x, i, j: x[i, :, j],
+    "index/mask": lambda x, m: x[m],
+    "index/mask_rows": lambda x, m: x[m, 1:3],
+    "index/mask_last": lambda x, m: x[:, m],
+    "index/none": lambda x, i: x[i],
+    "index_select/rows": lambda x, i: x.index_select(0, i),
+    "index_select/columns": lambda x, i: x.index_select(-1, i),
+    "index_select/middle": lambda x, i: x.index_select(1, i),
+    "index_select/none": lambda x, i: x.index_select(0, i),
+    "index_add/rows": lambda x, i, s: x.index_add(0, i, s),
+    "index_add/columns": lambda x, i, s: x.index_add(1, i, s),
+    "index_add/none": lambda x, i, s: x.index_add(0, i, s),
+    "masked_select/same": torch.masked_select,
+    "masked_select/broadcast": torch.masked_select,
+    "nonzero/mask": torch.nonzero,
+    "nonzero/values": torch.nonzero,
+    "nonzero/empty": torch.nonzero,
+    "gather/last": lambda x, i: x.gather(1, i),
+    "gather/first": lambda x, i: x.gather(0, i),
+    "gather/smaller": lambda x, i: x.gather(1, i),
+    "gather/empty": lambda x, i: x.gather(1, i),
+    "scatter_add/last": lambda x, i, s: x.scatter_add(1, i, s),
+    "scatter_add/first": lambda x, i, s: x.scatter_add(0, i, s),
+    "scatter_add/smaller": lambda x, i, s: x.scatter_add(1, i, s[:2, :5, :1]),  # its derivative wants equal shapes
+    "one_hot/vector": lambda i: F.one_hot(i, 4),
+    "one_hot/matrix": lambda i: F.one_hot(i, 3),
+    "embedding/vector": F.embedding,
+    "embedding/matrix": F.embedding,
+})
+
+
+# join_rows.cpp
+def rejoined(parts, dim):
+    return torch.cat([part * (k + 1) for k, part in enumerate(parts)], dim)
+
+
+EXPRESSIONS.update({
+    "cat/rows": lambda *x: torch.cat(x),
+    "cat/columns": lambda *x: torch.cat(x, -1),
+    "cat/six": lambda *x: torch.cat(x),
+    "stack/front": lambda *x: torch.stack(x),
+    "stack/back": lambda *x: torch.stack(x, -1),
+    "stack/numbers": lambda *x: torch.stack(x),
+    "split/even": lambda x: rejoined(x.split(2), 0),
+    "split/rest": lambda x: rejoined(x.split(2, 1), 1),
+    "split/sizes": lambda x: rejoined(x.split([1, 0, 5]), 0),
+    "chunk/three": lambda x: rejoined(x.chunk(3), 0),
+    "chunk/more_than_there_are": lambda x: rejoined(x.chunk(5, 1), 1),
+    "unbind/first": lambda x: rejoined(x.unbind(), 0),
+    "unbind/last": lambda x: rejoined(x.unbind(-1), 0),
+    "pad/last": lambda x: F.pad(x, (1, 2)),
+    "pad/two": lambda x: F.pad(x, (1, 0, 2, 1), value=0.5),
+    "pad/crop": lambda x: F.pad(x, (-1, 2, 1, -2)),
+    "pad/only_crop": lambda x: F.pad(x, (-1, -1)),
+    "pad/nothing": lambda x: x,
+    "flip/both": lambda x: x.flip(0, 1),
+    "flip/last": lambda x: x.flip(-1),
+    "flip/none": lambda x: x.clone(),
+    "flip/empty": lambda x: x.flip(0),
+    "roll/forward": lambda x: x.roll(2, 0),
+    "roll/backward": lambda x: x.roll(-7, 1),
+    "roll/empty": lambda x: x.roll(1, 0),
+    "tril/square": torch.tril,
+    "tril/wide_above": lambda x: x.tril(1),
+    "tril/nothing": lambda x: x.tril(-3),
+    "triu/square": torch.triu,
+    "triu/tall_below": lambda x: x.triu(-1),
+    "triu/everything": lambda x: x.triu(-9),
+})
