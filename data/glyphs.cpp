@@ -91,7 +91,7 @@ TensorDataset synthetic_glyphs(int64_t count, uint64_t seed) {
   parallel_for(0, count, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) digits[i] = draw(Draws(seed, i), pixels + i * side * side);
   });
-  return {images, targets, standardize(0.19, 0.27), {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}};
+  return {images, targets, standardize({0.143}, {0.214}), {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}};
 }
 
 }  // namespace gradus::data

@@ -1,6 +1,5 @@
 // The IDX format (LeCun et al., the MNIST database): a magic number, big-endian sizes, big-endian values.
-#include <algorithm>
-#include <array>
+#include <type_traits>
 
 #include <gradus/core/detail/check.h>
 #include <gradus/core/factories.h>
@@ -11,12 +10,6 @@ namespace gradus::data {
 namespace {
 
 using detail::Reader;
-
-template <size_t width>
-void swap_bytes(const Tensor& x) {
-  auto* values = static_cast<std::array<std::byte, width>*>(x.mutable_raw_data());
-  for (int64_t i = 0; i < x.numel(); ++i) std::reverse(values[i].begin(), values[i].end());
-}
 
 /// Values of `From` on disk, which Gradus has no dtype for, as int32.
 template <class From>
@@ -32,7 +25,7 @@ Tensor read_widened(Reader& file, const Shape& shape) {
 Tensor read_values(Reader& file, int type, const Shape& shape) {
   const auto swapped = [&](Dtype dtype) {
     const Tensor x = file.tensor(shape, dtype, "the data");
-    itemsize(dtype) == 4 ? swap_bytes<4>(x) : swap_bytes<8>(x);
+    detail::swap_bytes(x);
     return x;
   };
   switch (type) {

@@ -52,7 +52,7 @@ TensorDataset load(const char* op, const std::string& part, const std::string& f
     GRADUS_CHECK(label < 10, IoError, "{}: {}: label {} is {}; want 0 to 9", op, label_file, i, label);
     targets.mutable_data<int64_t>()[i] = label;
   }
-  return {reshaped(images, {images.size(0), 1, 28, 28}), targets, standardize(pixels.mean, pixels.std),
+  return {reshaped(images, {images.size(0), 1, 28, 28}), targets, standardize({pixels.mean}, {pixels.std}),
           std::move(classes)};
 }
 

@@ -25,33 +25,43 @@ GRADUS_API TensorDataset mnist(const std::string& part, const std::string& folde
 /// for machines without data. Synthetic: never to be reported as anything else.
 GRADUS_API TensorDataset synthetic_glyphs(int64_t count, uint64_t seed);
 
-/// CIFAR-10 or CIFAR-100 in its binary form, from the folder that holds the .bin files.
+/// CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) in their binary form, from the folder that holds the .bin files: inputs
+/// uint8 [N, 3, 32, 32], turned by each batch into float32 with mean 0 and standard deviation 1 for each channel;
+/// targets int64 [N], of CIFAR-100 the fine labels.
 GRADUS_API TensorDataset cifar10(const std::string& part, const std::string& folder);
 GRADUS_API TensorDataset cifar100(const std::string& part, const std::string& folder);
 
 struct CsvOptions {
   char separator = ',';
-  bool header = true;                     ///< the first row names the columns
-  int64_t skip_rows = 0;                  ///< rows before it
-  std::vector<std::string> columns = {};  ///< the columns wanted, by name; all when empty
-  std::string target = {};                ///< the column that read_csv_dataset() takes as target
+  bool header = true;                     ///< the first row names the columns; else they are "0", "1", ...
+  int64_t skip_rows = 0;                  ///< lines before it
+  std::vector<std::string> columns = {};  ///< the columns wanted, by name and in this order; all when empty
 };
-/// Numbers as float64 [rows, columns] with the columns' names (RFC 4180, .gz too). A cell that is no number is an
-/// IoError with row and column.
 struct CsvTable {
-  Tensor values;
-  std::vector<std::string> columns;
+  Tensor values;                     ///< float64 [rows, columns]
+  std::vector<std::string> columns;  ///< their names
 };
+/// A table of numbers (RFC 4180, plain or .gz). Columns that are not wanted may hold text. A cell that is no number, or
+/// a row of another length, is an IoError with line and column.
 GRADUS_API CsvTable read_csv(const std::string& path, const CsvOptions& options = {});
+/// A table as a data set: float32 inputs [N, columns - 1], and the column `target` as int64 classes [N], or as numbers
+/// when target_dtype is float32.
+GRADUS_API TensorDataset read_csv_dataset(const std::string& path, const std::string& target,
+                                          const CsvOptions& options = {}, Dtype target_dtype = int64);
 
-/// A whole text file as bytes.
+/// A whole text file, plain or .gz, as bytes.
 GRADUS_API std::string read_text(const std::string& path);
-/// The King James Bible as plain text, one verse a line, from Debian's packages bible-kjv and bible-kjv-text.
+/// The King James Bible as plain text, one verse a line, from Debian's packages bible-kjv and bible-kjv-text
+/// (installed, or unpacked under build/data-root); IoError with the install line when they are not there.
 GRADUS_API std::string king_james_bible();
 
-/// NumPy's .npy, version 1 to 3, C or Fortran order; dtypes that Gradus has. And .npz: the arrays by name.
+/// NumPy's .npy, version 1 to 3, C or Fortran order, either byte order, of the dtypes that Gradus has.
 GRADUS_API Tensor load_npy(const std::string& path);
+/// Version 1.0. bfloat16, which NumPy has not, is a DtypeError.
 GRADUS_API void save_npy(const std::string& path, const Tensor& x);
+/// The arrays of an .npz by name, stored or compressed; archives of 4 GB and more are refused.
 GRADUS_API NamedTensors load_npz(const std::string& path);
+/// Uncompressed, as numpy.savez.
+GRADUS_API void save_npz(const std::string& path, const NamedTensors& arrays);
 
 }  // namespace gradus::data

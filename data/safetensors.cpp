@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include <gradus/core/detail/check.h>
+#include <gradus/data/detail/names.h>
 #include <gradus/data/detail/output.h>
 #include <gradus/data/detail/reader.h>
 #include <gradus/data/detail/safetensors_header.h>

@@ -1,6 +1,7 @@
 // What the terminal shows: progress lines, charts, pictures, and the interrupt guard.
 #include <fcntl.h>
 #include <gradus/core/error.h>
+#include <gradus/core/factories.h>
 #include <gradus/data/display/chart.h>
 #include <gradus/data/display/interrupt.h>
 #include <gradus/data/display/picture.h>
@@ -151,6 +152,19 @@ TEST_CASE("progress: the line on a terminal") {
     CHECK(has(line, part));
   CHECK(has(text, "\x1b[1mepoch"));
   CHECK(!has(text, "\x1b[?25l"));  // the cursor is never hidden
+}
+
+TEST_CASE("progress: a tensor's value is read when the line is drawn, and must be one") {
+  const ColorTerminal environment;
+  Pty pty(100);
+  {
+    const Tensor loss = full({}, 1.5);
+    Progress bar("epoch", 2, {.fd = pty.fd});
+    bar.tick({{"loss", loss}, {"count", full({1}, 7, {.dtype = int64})}});
+    CHECK_THROWS_AS(bar.tick({{"loss", zeros({2})}}), ShapeError);
+    loss.fill_(0.25);
+  }
+  CHECK(has(last_line(pty), "loss 0.2500 count 7"));
 }
 
 TEST_CASE("progress: never wider than the terminal, down to a single cell") {

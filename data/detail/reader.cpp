@@ -139,4 +139,10 @@ void Reader::expect_end(std::string_view last_field) {
 
 void Reader::fail(const std::string& problem) const { throw IoError(fmt::format("{}: {}", context_, problem)); }
 
+void swap_bytes(const Tensor& x) {
+  auto* bytes = static_cast<std::byte*>(x.mutable_raw_data());
+  const int64_t width = itemsize(x.dtype());
+  for (int64_t i = 0; i < x.nbytes(); i += width) std::reverse(bytes + i, bytes + i + width);
+}
+
 }  // namespace gradus::data::detail

@@ -71,4 +71,7 @@ class Reader {
   std::unique_ptr<Source> source_;
 };
 
+/// Turns the bytes of each element round.
+void swap_bytes(const Tensor& x);
+
 }  // namespace gradus::data::detail

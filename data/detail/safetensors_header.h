@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,10 +31,5 @@ using BrokenRule = std::function<void(int rule, const std::string& problem)>;
 Header parse_header(std::string_view text, const BrokenRule& broken);
 /// The text of a header, padded with spaces to a multiple of 8.
 std::string header_text(const Header& header);
-
-/// A name that is there twice, if any is.
-std::optional<std::string_view> find_twin(std::vector<std::string_view> names);
-/// Whether the text is UTF-8 without overlong forms and surrogates (RFC 3629).
-bool is_utf8(std::string_view text);
 
 }  // namespace gradus::data::detail

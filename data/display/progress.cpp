@@ -125,7 +125,7 @@ struct Progress::State {
   int64_t total, done;
   ProgressOptions options;
   Terminal terminal;
-  std::vector<std::pair<std::string, double>> metrics;
+  std::vector<std::pair<std::string, MetricValue>> metrics;
   int64_t items = 0;
   Rate rate;
   Clock::time_point start = Clock::now(), last_draw = start;
@@ -180,7 +180,8 @@ std::vector<Part> Progress::State::parts(Clock::time_point now) const {
   } else {
     line.push_back({Rank::percent, 0, std::to_string(done)});
   }
-  for (const auto& [name, value] : metrics) {
+  for (const auto& [name, metric] : metrics) {
+    const double value = metric.read();
     line.push_back({&name == &metrics[0].first ? Rank::first_metric : Rank::other_metric, 1,
                     fmt::format("{} {}", detail::printable(name, terminal.utf8), detail::format_metric(value)),
                     std::isfinite(value) ? "" : "1;31"});
@@ -228,6 +229,12 @@ void Progress::State::draw(Clock::time_point now) {
   last_drawn = done;
 }
 
+MetricValue::MetricValue(const Tensor& tensor) : tensor_(tensor.detach()) {
+  if (tensor.numel() != 1)
+    throw ShapeError(fmt::format("Progress: a metric is a tensor {}; want one element", to_string(tensor.shape())));
+}
+double MetricValue::read() const { return tensor_.defined() ? tensor_.item<double>() : number_; }
+
 Progress::Progress(std::string_view label, int64_t total_steps, ProgressOptions options) {
   if (total_steps < 0) {
     throw ValueError(fmt::format("Progress: total_steps is {}; want at least 0 (0: unknown)", total_steps));
@@ -251,7 +258,7 @@ void Progress::tick(std::initializer_list<Metric> metrics, int64_t items_per_ste
   ++s.done;
   s.items += std::max<int64_t>(0, items_per_step);
   if (s.options.quiet) return;
-  s.metrics.resize(metrics.size());
+  s.metrics.resize(metrics.size(), {{}, 0.0});
   auto kept = s.metrics.begin();
   for (const auto& [name, value] : metrics) {
     kept->first = name;  // the string's memory is used again: no allocation a step

@@ -7,14 +7,28 @@
 #include <string>
 #include <string_view>
 
-#include <gradus/core/api.h>
+#include <gradus/core/tensor.h>
 
 namespace gradus {
+
+/// A number, or a tensor of one element whose value is read when the line is drawn: a loss on an accelerator then costs
+/// a wait at most 20 times a second. The tensor is kept without its graph.
+class GRADUS_API MetricValue {
+ public:
+  MetricValue(double number) : number_(number) {}
+  /// @throws ShapeError unless the tensor has one element.
+  MetricValue(const Tensor& tensor);
+  double read() const;
+
+ private:
+  double number_ = 0;
+  Tensor tensor_;
+};
 
 /// A named number of one step.
 struct Metric {
   std::string_view name;
-  double value;
+  MetricValue value;
 };
 
 struct ProgressOptions {
