@@ -1,6 +1,7 @@
 // Cross entropy and negative log-likelihood between [N, C, ...] and classes, or class probabilities, with PyTorch's
 // meaning of weight, ignore_index, label_smoothing and reduction.
 #include <gradus/autograd/detail/reduce_losses.h>
+#include <gradus/autograd/detail/twin.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/core/kernels.h>
 
@@ -101,39 +102,24 @@ Tensor composite_losses(const Tensor& logits, const Targets& targets, const Tens
          smoothing / static_cast<double>(logits.size(1)) * zero_where(targets.ignored, spread);
 }
 
-// p (on_target + on_class sum w) - on_class w - on_target one_hot(t), each of the rows' gradients g shared out to the
-// target and to all classes.
-Tensor composite_gradient(const Tensor& g, const Tensor& logits, const Tensor& target, const Tensor& weight,
-                          const CrossEntropyArgs& args) {
-  const int64_t classes = logits.size(1);
-  const Tensor ignored = target == args.ignore_index, index = masked_fill(target, ignored, 0);
-  const Tensor counted = masked_fill(g.to(logits.dtype()), ignored, 0).unsqueeze(1);  // (R, 1)
-  const Tensor w = weight.defined() ? weight : ones({classes}, {.dtype = logits.dtype(), .device = logits.device()});
-  const Tensor on_target = (1 - args.label_smoothing) * counted * index_select(w, 0, index).unsqueeze(1);
-  const Tensor on_class = args.label_smoothing / static_cast<double>(classes) * counted;
-  return softmax(logits, 1) * (on_target + on_class * sum(w)) - on_class * w -
-         on_target * one_hot(index, classes).to(logits.dtype());
-}
-
-// ---- the fused forms: the losses of rows [R, C] of logits, and their derivative
-
-Tensor cross_entropy_backward(const Tensor& g, const Tensor& logits, const Tensor& lse, const Tensor& target,
-                              const Tensor& weight, const CrossEntropyArgs& args) {
-  Tensor dlogits = empty_like(logits);
-  kernels::cross_entropy_backward(logits.device(), dlogits, dense(g), dense(logits), lse, target, weight, args);
-  return fused("cross_entropy_backward", dlogits, {&g, &logits, &target, &weight},
-               [args](std::span<const Tensor> in) { return composite_gradient(in[0], in[1], in[2], in[3], args); });
-}
-
-// 16-bit logits give losses of float32, for the sum that follows.
+// ---- the fused form of composite_losses; 16-bit logits give losses of float32, for the sum that follows
 Tensor fused_losses(const Tensor& logits, const Tensor& target, const Tensor& weight, const CrossEntropyArgs& args) {
   const Dtype dtype = logits.dtype() == float64 ? float64 : float32;
   Tensor losses = empty({logits.size(0)}, {.dtype = dtype, .device = logits.device()});
   Tensor lse = empty_like(losses);
-  kernels::cross_entropy(logits.device(), losses, lse, dense(logits), target, weight, args);
-  return record("cross_entropy", losses, {&logits}, save(logits, lse, target, weight),
+  const Tensor factors = weight.defined() ? dense(weight) : weight;
+  kernels::cross_entropy(logits.device(), losses, lse, dense(logits), target, factors, args);
+  return record("cross_entropy", losses, {&logits, &target, &weight}, save(logits, target, factors, lse),
                 [args](const Tensor& g, const Saved& s) -> Grads {
-                  return {cross_entropy_backward(g, s[0], s[1], s[2], s[3], args)};
+                  if (grad_enabled())
+                    return detail::twin_gradients<3>(g, s, [args, dtype = g.dtype()](std::span<const Tensor> in) {
+                      const Tensor ignored = in[1] == args.ignore_index;
+                      const Targets targets{in[1], masked_fill(in[1], ignored, 0), ignored, args.ignore_index};
+                      return composite_losses(in[0], targets, in[2], args.label_smoothing).to(dtype);
+                    });
+                  Tensor dlogits = empty_like(s[0]);
+                  kernels::cross_entropy_backward(g.device(), dlogits, dense(g), dense(s[0]), s[3], s[1], s[2], args);
+                  return {dlogits, Tensor(), Tensor()};
                 });
 }
 

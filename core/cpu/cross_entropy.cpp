@@ -1,7 +1,5 @@
 // CPU kernels: cross entropy between rows of logits and class indices, and its derivative. With label smoothing eps the
 // loss of a row is (1 - eps) w[t] (lse - x[t]) + eps / n sum_c w[c] (lse - x[c]), where lse = log sum_c exp x[c].
-#include <vector>
-
 #include <gradus/core/cpu/detail/rows.h>
 #include <gradus/core/kernels.h>
 
@@ -14,16 +12,17 @@ struct Classes {
   using T = Compute<S>;
 
   Classes(const Tensor& weight, const CrossEntropyArgs& args, int64_t n)
-      : weights(static_cast<size_t>(n), T(1)),
+      : weights(weight),
+        count(n),
         target_share(T(1 - args.label_smoothing)),
         class_share(T(args.label_smoothing / static_cast<double>(n))),
         ignore_index(args.ignore_index) {
-    for (size_t c = 0; weight.defined() && c < weights.size(); ++c) weights[c] = static_cast<T>(weight.data<S>()[c]);
-    for (T w : weights) sum += w;
+    for (int64_t c = 0; c < count; ++c) sum += weight_of(c);
   }
-  T weight_of(int64_t c) const { return weights[static_cast<size_t>(c)]; }
+  T weight_of(int64_t c) const { return weights.at(c, T(1)); }
 
-  std::vector<T> weights;
+  Widened<S> weights;
+  int64_t count;
   T sum = 0, target_share, class_share;
   int64_t ignore_index;
 };
@@ -38,7 +37,7 @@ T row_loss(const T* x, T lse, int64_t target, const Classes<S>& classes) {
   T loss = classes.target_share * classes.weight_of(target) * (lse - x[target]);
   if (classes.class_share == 0) return loss;
   T smooth = 0;
-  for (size_t c = 0; c < classes.weights.size(); ++c) smooth += classes.weights[c] * (lse - x[c]);
+  for (int64_t c = 0; c < classes.count; ++c) smooth += classes.weight_of(c) * (lse - x[c]);
   return loss + classes.class_share * smooth;
 }
 

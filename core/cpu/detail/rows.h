@@ -38,6 +38,9 @@ const auto& loops_of(const Float& float_loops, const Double& double_loops) {
     return float_loops;
 }
 
+/// Elements that are worth a thread.
+inline constexpr int64_t grain = 16384;
+
 /// A tensor as `count` rows of n elements.
 struct Rows {
   int64_t n, count;
@@ -47,35 +50,60 @@ struct Rows {
   int64_t with(int64_t elements) const { return std::max<int64_t>(1, elements / std::max<int64_t>(1, n)); }
 };
 
-/// Calls body(out, in, first, count) for pieces of the rows, on any thread: `out` and each of the array `in` point to
-/// `count` rows of Compute<S> that begin with row `first`. `out` is null when y is undefined.
+/// Calls body(out, in, first, count) for pieces of rows [begin, end), in order: `out` and each of the array `in` point
+/// to `count` rows of Compute<S> that begin with row `first`. `out` is null when y is undefined.
+template <class S, size_t inputs, class Body>
+void map_rows_here(Rows rows, int64_t begin, int64_t end, Tensor& y, const Tensor* const (&x)[inputs], Body body) {
+  using T = Compute<S>;
+  const int64_t n = rows.n;
+  S* const to = y.defined() ? y.mutable_data<S>() : nullptr;
+  std::array<const T*, inputs> in;
+  if constexpr (std::is_same_v<S, T>) {
+    for (size_t i = 0; i < inputs; ++i) in[i] = x[i]->template data<S>() + begin * n;
+    body(to ? to + begin * n : nullptr, in, begin, end - begin);
+  } else {
+    const auto widen = isa().convert_loop(dtype_of<S>, float32), narrow = isa().convert_loop(float32, dtype_of<S>);
+    const int64_t block = rows.with(4096);
+    const std::unique_ptr<float[]> buffer(new float[(inputs + 1) * static_cast<size_t>(block * n)]);
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
+      for (size_t i = 0; i < inputs; ++i) {
+        float* const wide = buffer.get() + static_cast<int64_t>(i + 1) * block * n;
+        widen(wide, x[i]->template data<S>() + first * n, count * n);
+        in[i] = wide;
+      }
+      body(to ? buffer.get() : nullptr, in, first, count);
+      if (to) narrow(to + first * n, buffer.get(), count * n);
+    }
+  }
+}
+
+/// The same for all rows, on any thread: for bodies that treat each row alone.
 template <class S, size_t inputs, class Body>
 void map_rows(Rows rows, Tensor& y, const Tensor* const (&x)[inputs], Body body) {
-  using T = Compute<S>;
-  constexpr int64_t grain = 16384, buffered = 4096;  // elements
-  const int64_t n = rows.n;
-  S* const to = y.defined() ? static_cast<S*>(y.mutable_raw_data()) : nullptr;
-  parallel_for(0, rows.count, rows.with(grain), [&](int64_t begin, int64_t end) {
-    std::array<const T*, inputs> in;
-    if constexpr (std::is_same_v<S, T>) {
-      for (size_t i = 0; i < inputs; ++i) in[i] = x[i]->template data<S>() + begin * n;
-      body(to ? to + begin * n : nullptr, in, begin, end - begin);
-    } else {
-      const auto widen = isa().convert_loop(dtype_of<S>, float32), narrow = isa().convert_loop(float32, dtype_of<S>);
-      const int64_t block = rows.with(buffered);
-      const std::unique_ptr<float[]> buffer(new float[(inputs + 1) * static_cast<size_t>(block * n)]);
-      for (int64_t first = begin; first < end; first += block) {
-        const int64_t count = std::min(block, end - first);
-        for (size_t i = 0; i < inputs; ++i) {
-          float* const wide = buffer.get() + static_cast<int64_t>(i + 1) * block * n;
-          widen(wide, x[i]->template data<S>() + first * n, count * n);
-          in[i] = wide;
-        }
-        body(to ? buffer.get() : nullptr, in, first, count);
-        if (to) narrow(to + first * n, buffer.get(), count * n);
-      }
-    }
-  });
+  parallel_for(0, rows.count, rows.with(grain),
+               [&](int64_t begin, int64_t end) { map_rows_here<S>(rows, begin, end, y, x, body); });
 }
+
+/// A small tensor as Compute<S>, null when it is undefined.
+template <class S>
+class Widened {
+ public:
+  explicit Widened(const Tensor& x) {
+    if (!x.defined()) return;
+    data_ = static_cast<const Compute<S>*>(x.raw_data());
+    if constexpr (!std::is_same_v<S, Compute<S>>) {
+      copy_.reset(new float[static_cast<size_t>(x.numel())]);
+      isa().convert_loop(dtype_of<S>, float32)(copy_.get(), x.data<S>(), x.numel());
+      data_ = copy_.get();
+    }
+  }
+  const Compute<S>* get() const { return data_; }
+  Compute<S> at(int64_t i, Compute<S> absent) const { return data_ ? data_[i] : absent; }
+
+ private:
+  const Compute<S>* data_ = nullptr;
+  std::unique_ptr<float[]> copy_;
+};
 
 }  // namespace gradus::cpu
