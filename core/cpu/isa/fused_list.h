@@ -18,10 +18,34 @@ struct SoftmaxLoops {
   void (*scaled_exp)(T* y, const T* x, const T* shift, const T* scale, int64_t rows, int64_t n);
 };
 
+/// Over rows of n, or over n elements of one channel. Weight and bias may be null, and so may the outputs of the
+/// backward loops; those of weight and bias are added to.
+template <class T>
+struct NormLoops {
+  void (*layer_norm)(T* y, T* mean, T* rstd, const T* x, const T* weight, const T* bias, int64_t rows, int64_t n,
+                     T eps);
+  void (*layer_norm_backward)(T* dx, T* dweight, T* dbias, const T* g, const T* x, const T* mean, const T* rstd,
+                              const T* weight, int64_t rows, int64_t n);
+  void (*rms_norm)(T* y, T* rstd, const T* x, const T* weight, int64_t rows, int64_t n, T eps);
+  void (*rms_norm_backward)(T* dx, T* dweight, const T* g, const T* x, const T* rstd, const T* weight, int64_t rows,
+                            int64_t n);
+  T (*sum)(const T* x, int64_t n);
+  /// sums[0] = sum (x - center), sums[1] = sum (x - center)^2.
+  void (*deviations)(T* sums, const T* x, int64_t n, T center);
+  /// y = (x - center) scale + shift.
+  void (*affine)(T* y, const T* x, int64_t n, T center, T scale, T shift);
+  /// sums[0] = sum g, sums[1] = sum g (x - center).
+  void (*gradient_sums)(T* sums, const T* g, const T* x, int64_t n, T center);
+  /// dx = g scale - (x - center) slope - offset.
+  void (*gradient)(T* dx, const T* g, const T* x, int64_t n, T center, T scale, T slope, T offset);
+};
+
 }  // namespace gradus::cpu
 
 // clang-format off
 #define GRADUS_ISA_FUSED(F) \
   F(softmax_loops_f32, const SoftmaxLoops<float>&) \
-  F(softmax_loops_f64, const SoftmaxLoops<double>&)
+  F(softmax_loops_f64, const SoftmaxLoops<double>&) \
+  F(norm_loops_f32, const NormLoops<float>&) \
+  F(norm_loops_f64, const NormLoops<double>&)
 // clang-format on
