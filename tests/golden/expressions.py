@@ -289,3 +289,70 @@ EXPRESSIONS.update({
     "triu/tall_below": lambda x: x.triu(-1),
     "triu/everything": lambda x: x.triu(-9),
 })
+
+# softmax_rows.cpp
+for name in ("softmax", "log_softmax"):
+    f = getattr(torch, name)
+    EXPRESSIONS.update({f"{name}/{label}": lambda x, f=f, dim=dim: f(x, dim)
+                        for label, dim in {"last": -1, "first": 0, "middle": -2, "wide": 1, "number": -1, "empty": -1}.items()})
+
+# loss_rows.cpp
+CLASS_WEIGHTS = torch.tensor([0.5, 2, 1.25], dtype=torch.float64)
+EXPRESSIONS.update({
+    "cross_entropy/mean": F.cross_entropy,
+    "cross_entropy/sum": lambda x, t: F.cross_entropy(x, t, reduction="sum"),
+    "cross_entropy/none": lambda x, t: F.cross_entropy(x, t, reduction="none"),
+    "cross_entropy/one_sample": F.cross_entropy,
+    "cross_entropy/images": F.cross_entropy,
+    "cross_entropy/weight": lambda x, t: F.cross_entropy(x, t, CLASS_WEIGHTS),
+    "cross_entropy/smoothing": lambda x, t: F.cross_entropy(x, t, label_smoothing=0.2),
+    "cross_entropy/ignore": lambda x, t: F.cross_entropy(x, t, ignore_index=1),
+    "cross_entropy/everything": lambda x, t: F.cross_entropy(x, t, CLASS_WEIGHTS, ignore_index=1, label_smoothing=0.1),
+    "cross_entropy/probabilities": F.cross_entropy,
+    "cross_entropy/probabilities_everything": lambda x, t: F.cross_entropy(x, t, CLASS_WEIGHTS, label_smoothing=0.1),
+    "nll_loss/mean": F.nll_loss,
+    "nll_loss/images": lambda x, t: F.nll_loss(x, t, reduction="none"),
+    "nll_loss/everything": lambda x, t: F.nll_loss(x, t, CLASS_WEIGHTS, ignore_index=1),
+    "mse_loss/mean": F.mse_loss,
+    "mse_loss/sum": lambda x, t: F.mse_loss(x, t, reduction="sum"),
+    "mse_loss/none": lambda x, t: F.mse_loss(x, t, reduction="none"),
+    "mse_loss/number": F.mse_loss,
+    "l1_loss/mean": F.l1_loss,
+    "l1_loss/none": lambda x, t: F.l1_loss(x, t, reduction="none"),
+    "huber_loss/mean": F.huber_loss,
+    "huber_loss/delta": lambda x, t: F.huber_loss(x, t, reduction="none", delta=0.5),
+    "binary_cross_entropy/mean": F.binary_cross_entropy,
+    "binary_cross_entropy/none": lambda x, t: F.binary_cross_entropy(x, t, reduction="none"),
+    "binary_cross_entropy_with_logits/mean": F.binary_cross_entropy_with_logits,
+    # PyTorch has no derivative for pos_weight, so its definition stands here.
+    "binary_cross_entropy_with_logits/pos_weight": lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * F.softplus(-x),
+    "kl_div/batch_mean": lambda x, t: F.kl_div(x, t, reduction="batchmean"),
+    "kl_div/sum": lambda x, t: F.kl_div(x, t, reduction="sum"),
+    "kl_div/none": lambda x, t: F.kl_div(x, t, reduction="none"),
+})
+
+
+# norm_rows.cpp
+def rms_norm(x, weight=None, dims=(-1,), eps=1e-6):
+    y = x * torch.rsqrt(x.square().mean(dims, keepdim=True) + eps)
+    return y if weight is None else y * weight
+
+
+RUNNING_MEAN = torch.tensor([-0.5, 0.25, 2], dtype=torch.float64)
+EXPRESSIONS.update({
+    "layer_norm/plain": lambda x: F.layer_norm(x, (5,)),
+    "layer_norm/affine": lambda x, w, b: F.layer_norm(x, (4,), w, b),
+    "layer_norm/two_dims": lambda x, w, b: F.layer_norm(x, (3, 4), w, b, 1e-3),
+    "layer_norm/no_bias": lambda x, w: F.layer_norm(x, (17,), w),
+    "layer_norm/empty": lambda x, w: F.layer_norm(x, (4,), w),
+    "rms_norm/plain": rms_norm,
+    "rms_norm/weight": lambda x, w: rms_norm(x, w, eps=1e-3),
+    "rms_norm/two_dims": lambda x, w: rms_norm(x, w, (-2, -1)),
+    "group_norm/images": lambda x, w, b: F.group_norm(x, 2, w, b),
+    "group_norm/plain": lambda x: F.group_norm(x, 3),
+    "group_norm/layer": lambda x, w: F.group_norm(x, 1, w),
+    "batch_norm/images": lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+    "batch_norm/vectors": lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+    "batch_norm/plain": lambda x: F.batch_norm(x, None, None, training=True, eps=1e-3),
+    "batch_norm/frozen": lambda x, w, b: F.batch_norm(x, RUNNING_MEAN, RUNNING_MEAN + 1, w, b),
+})
