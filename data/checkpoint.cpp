@@ -243,7 +243,7 @@ struct Checkpointer::State {
   }
 };
 
-Checkpointer::Checkpointer(std::string folder, const CheckpointerOptions& options) : state_(std::make_unique<State>()) {
+Checkpointer::Checkpointer(std::string folder, const CheckpointerOptions& options) : state_(make_box<State>()) {
   GRADUS_CHECK(options.every >= 0, ValueError, "{}: every is {}; want 0 (when asked) or more", op, options.every);
   GRADUS_CHECK(options.keep >= 1, ValueError, "{}: keep is {}; want 1 or more", op, options.keep);
   state_->folder = std::move(folder);

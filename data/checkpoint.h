@@ -2,10 +2,10 @@
 #pragma once
 
 #include <initializer_list>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include <gradus/core/box.h>
 #include <gradus/core/stateful.h>
 
 namespace gradus::data {
@@ -57,7 +57,7 @@ class GRADUS_API Checkpointer {
   bool step_all(int64_t steps_done, const std::vector<Stateful*>& things);
   void save_all(int64_t steps_done, const std::vector<Stateful*>& things);
   struct State;
-  std::unique_ptr<State> state_;
+  Box<State> state_;
 };
 
 }  // namespace gradus::data

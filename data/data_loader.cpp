@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -153,10 +154,10 @@ void check_options(const DataLoaderOptions& o) {
                o.prefetch);
 }
 
-std::shared_ptr<const Sampler> sampler_for(const Dataset& dataset, const DataLoaderOptions& o) {
+Shared<Sampler> sampler_for(const Dataset& dataset, const DataLoaderOptions& o) {
   if (o.sampler) return o.sampler;
-  if (o.shuffle) return std::make_shared<RandomSampler>(dataset.size(), o.seed);
-  return std::make_shared<SequentialSampler>(dataset.size());
+  if (o.shuffle) return RandomSampler(dataset.size(), o.seed);
+  return SequentialSampler(dataset.size());
 }
 
 }  // namespace
@@ -166,9 +167,9 @@ SampleError::SampleError(const SampleError&) = default;
 SampleError::~SampleError() = default;
 
 struct DataLoader::State {
-  std::shared_ptr<const Dataset> dataset;
+  Shared<Dataset> dataset;
   DataLoaderOptions options;
-  std::shared_ptr<const Sampler> sampler;
+  Shared<Sampler> sampler;
   int64_t epoch = 0, position = 0;
   Example current;
   bool delivering = false;  // a loop is running and `current` is its batch
@@ -222,10 +223,10 @@ void DataLoader::State::advance() {
   delivering = true;
 }
 
-DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options) {
+DataLoader::DataLoader(Shared<Dataset> dataset, const DataLoaderOptions& options) {
   GRADUS_CHECK(dataset, ValueError, "DataLoader: dataset is null");
   check_options(options);
-  state_ = std::make_unique<State>();
+  state_ = make_box<State>();
   state_->sampler = sampler_for(*dataset, options);
   state_->dataset = std::move(dataset);
   state_->options = options;

@@ -4,12 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include <gradus/core/box.h>
 #include <gradus/core/stateful.h>
 #include <gradus/data/dataset.h>
+#include <gradus/data/shared.h>
 
 namespace gradus::data {
 
@@ -59,11 +60,11 @@ struct DataLoaderOptions {
   int64_t batch = 1;
   bool shuffle = false;  ///< a RandomSampler with `seed`, unless a sampler is given
   uint64_t seed = 0;
-  bool drop_last = false;  ///< leave out a last batch that is smaller
-  int workers = 0;         ///< threads that prepare batches; 0: the caller's, when it asks
-  int prefetch = 2;        ///< batches ready ahead for each worker
-  Device device = {};      ///< where batches are wanted
-  std::shared_ptr<const Sampler> sampler = {};
+  bool drop_last = false;        ///< leave out a last batch that is smaller
+  int workers = 0;               ///< threads that prepare batches; 0: the caller's, when it asks
+  int prefetch = 2;              ///< batches ready ahead for each worker
+  Device device = {};            ///< where batches are wanted
+  Shared<Sampler> sampler = {};  ///< .sampler = WeightedSampler(...)
 };
 
 /// A sample could not be loaded: the message and `index` say which one. The error behind it is nested
@@ -84,10 +85,8 @@ class GRADUS_API SampleError : public Error {
 /// delivered, also when it was taken inside the loop. One thread at a time may use a DataLoader.
 class GRADUS_API DataLoader : public Stateful {
  public:
-  DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options);
-  template <class D>
-  requires std::is_base_of_v<Dataset, D> DataLoader(D dataset, const DataLoaderOptions& options)
-      : DataLoader(std::make_shared<const D>(std::move(dataset)), options) {}
+  /// `dataset`: an object, copied or moved into the loader, or a pointer to one.
+  DataLoader(Shared<Dataset> dataset, const DataLoaderOptions& options);
   DataLoader(DataLoader&&) noexcept;
   ~DataLoader() override;
 
@@ -126,7 +125,7 @@ class GRADUS_API DataLoader : public Stateful {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Box<State> state_;
 };
 
 }  // namespace gradus::data

@@ -1,6 +1,7 @@
 // The loader: order, seeds, threads, failures, positions. Readers of files are in test_readers.cpp.
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <set>
 #include <thread>
 
@@ -255,7 +256,7 @@ TEST_CASE("samplers are functions of seed and epoch") {
   CHECK(std::abs(static_cast<double>(count(3)) - 3000) < 5 * std::sqrt(4000 * 0.25 * 0.75));
   CHECK(weighted.indices(0) == drawn);
   CHECK(weighted.indices(1) != drawn);
-  const auto sampler = std::make_shared<data::WeightedSampler>(std::vector<double>{0, 0, 1}, 5, 0);
+  const data::WeightedSampler sampler({0, 0, 1}, 5, 0);
   CHECK(epoch_of({counted(3), {.batch = 5, .sampler = sampler}}) == std::vector<std::vector<int64_t>>{{2, 2, 2, 2, 2}});
 }
 
@@ -263,7 +264,7 @@ TEST_CASE("nonsense is refused by name") {
   CHECK_THROWS_WITH(DataLoader(counted(3), {.batch = 0}), ContainsSubstring("batch is 0"));
   CHECK_THROWS_WITH(DataLoader(counted(3), {.workers = -1}), ContainsSubstring("workers is -1"));
   CHECK_THROWS_WITH(DataLoader(counted(3), {.prefetch = 0}), ContainsSubstring("prefetch is 0"));
-  CHECK_THROWS_AS(DataLoader(std::shared_ptr<const data::Dataset>(), {}), ValueError);
+  CHECK_THROWS_AS(DataLoader(std::shared_ptr<data::Dataset>(), {}), ValueError);
   CHECK_THROWS_AS(data::WeightedSampler({}, 1, 0), ValueError);
   CHECK_THROWS_AS(data::WeightedSampler({0, 0}, 1, 0), ValueError);
   CHECK_THROWS_AS(data::WeightedSampler({1, -1}, 1, 0), ValueError);
@@ -284,7 +285,7 @@ TEST_CASE("nonsense is refused by name") {
     std::vector<int64_t> indices(int64_t) const override { return {0, 1}; }
     int64_t size() const override { return 3; }
   };
-  CHECK_THROWS_WITH(epoch_of({counted(3), {.sampler = std::make_shared<Liar>()}}), ContainsSubstring("2 indices"));
+  CHECK_THROWS_WITH(epoch_of({counted(3), {.sampler = Liar()}}), ContainsSubstring("2 indices"));
 }
 
 TEST_CASE("a data set gathers rows of any dtype, whole or one") {

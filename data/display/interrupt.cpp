@@ -42,7 +42,7 @@ struct Interrupt::Handlers {
   std::array<struct sigaction, signals.size()> actions;
 };
 
-Interrupt::Interrupt() : previous_(std::make_unique<Handlers>()) {
+Interrupt::Interrupt() : previous_(make_box<Handlers>()) {
   if (guards++ == 0) first_signal = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;

@@ -1,9 +1,8 @@
 // Ctrl-C and a polite kill as a flag that a training loop asks for between two steps.
 #pragma once
 
-#include <memory>
-
 #include <gradus/core/api.h>
+#include <gradus/core/box.h>
 
 namespace gradus {
 
@@ -31,7 +30,7 @@ class GRADUS_API Interrupt {
 
  private:
   struct Handlers;
-  std::unique_ptr<Handlers> previous_;
+  Box<Handlers> previous_;
 };
 
 }  // namespace gradus

@@ -240,7 +240,7 @@ Progress::Progress(std::string_view label, int64_t total_steps, ProgressOptions 
     throw ValueError(fmt::format("Progress: total_steps is {}; want at least 0 (0: unknown)", total_steps));
   }
   if (options.done < 0) throw ValueError(fmt::format("Progress: options.done is {}; want at least 0", options.done));
-  state_ = std::make_unique<State>(label, total_steps, std::move(options));
+  state_ = make_box<State>(label, total_steps, std::move(options));
   state_->terminal = detect_terminal(state_->options.fd);
   if (state_->terminal.interactive && !state_->options.quiet) state_->draw(state_->start);
 }

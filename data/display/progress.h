@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <memory>
 #include <string>
 #include <string_view>
 
+#include <gradus/core/box.h>
 #include <gradus/core/tensor.h>
 
 namespace gradus {
@@ -70,7 +70,7 @@ class GRADUS_API Progress {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Box<State> state_;
 };
 
 }  // namespace gradus

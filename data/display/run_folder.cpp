@@ -197,7 +197,7 @@ struct RunFolder::State {
   int fd = -1;
 };
 
-RunFolder::RunFolder(const RunFolderOptions& options) : state_(std::make_unique<State>(options)) {}
+RunFolder::RunFolder(const RunFolderOptions& options) : state_(make_box<State>(options)) {}
 RunFolder::RunFolder(RunFolder&&) noexcept = default;
 RunFolder& RunFolder::operator=(RunFolder&&) noexcept = default;
 RunFolder::~RunFolder() = default;

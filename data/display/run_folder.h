@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include <gradus/core/api.h>
+#include <gradus/core/box.h>
 #include <gradus/data/display/series.h>
 
 namespace gradus {
@@ -102,7 +102,7 @@ class GRADUS_API RunFolder {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Box<State> state_;
 };
 
 }  // namespace gradus
