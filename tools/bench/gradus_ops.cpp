@@ -1,5 +1,6 @@
 // Gradus's side of the figures of single operations: bench_gradus_ops [--threads N] [--seconds S] ID...
 // Ids: op/* backward/* chain/* gemm/* conv/* stream/* (see figures.py); peers/peer_ops.cpp is the same with LibTorch.
+#include <gradus/core/kernels.h>
 #include <gradus/gradus.h>
 
 #include "workloads.h"

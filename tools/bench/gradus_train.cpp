@@ -58,15 +58,14 @@ struct Gpt : nn::Module {
   nn::ModuleList<Block> blocks;
   nn::LayerNorm norm;
   nn::Linear head;
-  Tensor positions;
+  nn::Buffer positions;
   explicit Gpt(const bench::GptSize& size)
       : token(size.vocabulary, size.width),
         position(size.context, size.width),
+        blocks(size.layers, [&] { return Block(size.width, size.heads); }),
         norm(size.width),
         head(size.width, size.vocabulary, {.bias = false}),
-        positions(gradus::arange(size.context)) {
-    for (int64_t i = 0; i < size.layers; ++i) blocks.emplace_back(size.width, size.heads);
-  }
+        positions(gradus::arange(size.context), false) {}
   Tensor forward(const Tensor& tokens) {  // (B, T) -> (B, T, V)
     Tensor x = token(tokens) + position(positions);
     for (Block& block : blocks) x = block(x);
