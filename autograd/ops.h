@@ -134,7 +134,8 @@ GRADUS_API Tensor where(const Tensor& condition, const Tensor& x, const Tensor& 
 GRADUS_API Tensor where(const Tensor& condition, const Tensor& x, Scalar y);
 GRADUS_API Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value);
 
-// ---- reductions; over all dims when none is given (autograd/ops/reduction.cpp)
+// ---- reductions; over all dims when none is given (autograd/ops/reduction.cpp, extreme.cpp). 16-bit values are
+// accumulated in float32. `keep` (write keepdim) leaves size 1 where a dim was.
 GRADUS_API Tensor sum(const Tensor& x, Dims dims = {}, bool keep = false);  ///< int64 for integers and boolean
 GRADUS_API Tensor mean(const Tensor& x, Dims dims = {}, bool keep = false);
 GRADUS_API Tensor prod(const Tensor& x, Dims dims = {}, bool keep = false);
@@ -153,11 +154,12 @@ GRADUS_API Tensor all(const Tensor& x, Dims dims = {}, bool keep = false);
 /// (sum |x|^p)^(1/p); p may be infinity.
 GRADUS_API Tensor norm(const Tensor& x, double p = 2, Dims dims = {}, bool keep = false);
 GRADUS_API Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keep = false);
-GRADUS_API Tensor cumsum(const Tensor& x, int64_t dim);
+GRADUS_API Tensor cumsum(const Tensor& x, int64_t dim);  ///< int64 for integers and boolean
 /// Sums x down to a shape that broadcasts to x's: the derivative of broadcasting.
 GRADUS_API Tensor sum_to(const Tensor& x, const Shape& shape);
-/// {values, int64 indices}; stable.
+/// {values, int64 indices}; stable. NaN counts as the largest.
 GRADUS_API std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t dim = -1, bool descending = false);
+/// The first k of sort().
 GRADUS_API std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim = -1, bool largest = true);
 
 // ---- shape (autograd/ops/view.cpp); most are Tensor methods, these are the free ones
@@ -190,9 +192,8 @@ GRADUS_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, Scal
 GRADUS_API Tensor tril(const Tensor& x, int64_t diagonal = 0);
 GRADUS_API Tensor triu(const Tensor& x, int64_t diagonal = 0);
 
-// ---- indexing (autograd/ops/index.cpp); indices are int64 (int32 is converted), negative ones count from the end
-// where
-// ---- a line says so
+// ---- indexing (autograd/ops/index.cpp, gather.cpp); indices are int64 (int32 is converted), and one out of range is
+// an IndexError with its place and the range. They are not negative, but in index() and x[...].
 /// Part of a dim for index(): x[start:end:step]; what is left out reaches to the end.
 struct Slice {
   std::optional<int64_t> start = {}, end = {};
@@ -201,16 +202,25 @@ struct Slice {
 /// Inserts a dim of size 1.
 struct NewDim {};
 using Index = std::variant<int64_t, Slice, NewDim, Tensor>;
-/// x[...] of NumPy with numbers, slices, new dims, and integer or boolean tensors (which broadcast together).
+/// x[...] of NumPy with numbers, slices, new dims, and integer or boolean tensors. Negative indices count from the end.
+/// Numbers, slices and new dims alone give a view. Tensors broadcast together; their dims take the place of those they
+/// index where these are neighbours, else they come first (numbers select before that, as in PyTorch).
 GRADUS_API Tensor index(const Tensor& x, const std::vector<Index>& indices);
+/// The slices of x at index [k] along dim.
 GRADUS_API Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
+/// A copy of x with source's slices added at index [k] along dim; repeated indices add up, in their order.
 GRADUS_API Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
+/// The elements of x where mask (boolean, broadcast with x) is true: [count].
 GRADUS_API Tensor masked_select(const Tensor& x, const Tensor& mask);
 /// Positions of the non-zero elements, int64 [count, rank].
 GRADUS_API Tensor nonzero(const Tensor& x);
+/// y[i][j] = x[index[i][j]][j] for dim 0, and so on: index has x's rank, is no longer than x but at dim, and gives y
+/// its shape.
 GRADUS_API Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
-/// A copy of x with source added at index along dim; repeated indices add up, in a fixed order.
+/// A copy of x with source added at index along dim, the reverse of gather; repeated indices add up, in their order.
+/// source may be longer than index.
 GRADUS_API Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
+/// int64 [..., num_classes] with 1 at each index, else 0.
 GRADUS_API Tensor one_hot(const Tensor& index, int64_t num_classes);
 /// Rows of weight [V, D] at index [...]: [..., D]. Rows of padding_idx get no gradient.
 GRADUS_API Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx = {});

@@ -71,17 +71,17 @@ struct OptimizerSlice {
   GRADUS_KERNEL(reduce_any, void(Tensor & y, const Tensor& x)) /* boolean */                                           \
   GRADUS_KERNEL(reduce_all, void(Tensor & y, const Tensor& x)) /* boolean */                                           \
   GRADUS_KERNEL(cumsum, void(Tensor & y, const Tensor& x))     /* [outer, n, inner] both */                            \
-  GRADUS_KERNEL(                                                                                                       \
-      sort, void(Tensor & values, Tensor & index, const Tensor& x, bool descending)) /* rows x n; stable; NaN last */  \
+  GRADUS_KERNEL(sort, void(Tensor & values, Tensor & index, const Tensor& x,                                           \
+                           bool descending)) /* rows x n; stable; NaN largest */                                       \
   GRADUS_KERNEL(                                                                                                       \
       topk, void(Tensor & values, Tensor & index, const Tensor& x, bool largest)) /* rows x k from rows x n; sorted */ \
   /* ---- indexing: indices int64, checked by check_indices first */                                                   \
   GRADUS_KERNEL(check_indices, int64_t(const Tensor& index, int64_t low,                                               \
                                        int64_t high)) /* position of the first outside [low, high), or -1 */           \
-  GRADUS_KERNEL(gather,                                                                                                \
-                void(Tensor & y, const Tensor& x, const Tensor& index, int64_t dim)) /* same rank, PyTorch's gather */ \
-  GRADUS_KERNEL(scatter_add,                                                                                           \
-                void(Tensor & y, const Tensor& index, const Tensor& source, int64_t dim)) /* y += ; in index order */  \
+  GRADUS_KERNEL(gather, void(Tensor & y, const Tensor& x, const Tensor& index,                                         \
+                             int64_t dim)) /* PyTorch's; sizes are equal but x's at dim */                             \
+  GRADUS_KERNEL(scatter_add, void(Tensor & y, const Tensor& index, const Tensor& source,                               \
+                                  int64_t dim)) /* y += ; in index order; sizes are equal but y's at dim */            \
   GRADUS_KERNEL(index_select,                                                                                          \
                 void(Tensor & y, const Tensor& x, const Tensor& index)) /* [outer, k, inner] from [outer, n, inner] */ \
   GRADUS_KERNEL(index_add, void(Tensor & y, const Tensor& index,                                                       \

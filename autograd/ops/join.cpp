@@ -209,20 +209,20 @@ Tensor roll(const Tensor& x, int64_t shift, int64_t dim) {
 // ---- triangles
 namespace {
 
-// true where column - row is within bounds: [rows, columns] of x's last two dims.
+// x with 0 where column - row is above the diagonal (or below it).
 Tensor triangle(const char* op, const Tensor& x, int64_t diagonal, bool lower) {
   check_defined(op, "x", x);
   GRADUS_CHECK(x.rank() >= 2, ShapeError, "{}: x is {}; want a matrix or a batch of them", op, x.shape());
   const int64_t rows = x.size(-2), columns = x.size(-1);
   const Tensor row = arange(rows, {.device = x.device()}).unsqueeze(1),
                column = arange(columns, {.device = x.device()});
-  const int64_t shift = std::clamp(diagonal, -rows - 1, columns + 1);  // beyond these nothing changes
-  return lower ? column <= row + shift : column >= row + shift;
+  const Tensor bound = row + std::clamp(diagonal, -rows - 1, columns + 1);  // beyond these nothing changes
+  return masked_fill(x, lower ? column > bound : column < bound, 0);
 }
 
 }  // namespace
 
-Tensor tril(const Tensor& x, int64_t diagonal) { return where(triangle("tril", x, diagonal, true), x, zeros_like(x)); }
-Tensor triu(const Tensor& x, int64_t diagonal) { return where(triangle("triu", x, diagonal, false), x, zeros_like(x)); }
+Tensor tril(const Tensor& x, int64_t diagonal) { return triangle("tril", x, diagonal, true); }
+Tensor triu(const Tensor& x, int64_t diagonal) { return triangle("triu", x, diagonal, false); }
 
 }  // namespace gradus

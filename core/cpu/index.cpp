@@ -170,12 +170,44 @@ void add_groups(Tensor& y, const int64_t* index, const Tensor& source) {
   });
 }
 
+// The same for few columns, where grouping costs more than it saves: in the order of the indices.
+template <class T>
+void add_narrow(Tensor& y, const int64_t* index, const Tensor& source) {
+  const int64_t outer = y.shape()[0], n = y.shape()[1], inner = y.shape()[2], k = source.shape()[1];
+  parallel_for(0, outer, grain(k * inner), [&](int64_t b, int64_t e) {
+    for (int64_t o = b; o < e; ++o) {
+      const T* from = read<T>(source) + o * k * inner;
+      for (int64_t i = 0; i < k; ++i, from += inner) {
+        T* to = written<T>(y) + (o * n + index[i]) * inner;
+        for (int64_t j = 0; j < inner; ++j) to[j] = static_cast<T>(to[j] + from[j]);
+      }
+    }
+  });
+}
+
+Tensor converted(const Tensor& x, Dtype dtype) {
+  Tensor y = empty(x.shape(), {.dtype = dtype});
+  kernels::copy(Device::cpu(), y, x);
+  return y;
+}
+
 void index_add(Tensor& y, const Tensor& index, const Tensor& source) {
   if (source.numel() == 0) return;
   const int64_t* at = index.data<int64_t>();
-  if (y.dtype() == float16) return add_groups<f16, float>(y, at, source);
-  if (y.dtype() == bfloat16) return add_groups<bf16, float>(y, at, source);
-  for_sum(y.dtype(), [&]<class T>(T) { add_groups<T, T>(y, at, source); });
+  const bool narrow = y.shape()[2] < 16;
+  if (itemsize(y.dtype()) == 2) {
+    if (!narrow)
+      return y.dtype() == float16 ? add_groups<f16, float>(y, at, source) : add_groups<bf16, float>(y, at, source);
+    Tensor wide = converted(y, float32);
+    add_narrow<float>(wide, at, converted(source, float32));
+    return kernels::copy(Device::cpu(), y, wide);
+  }
+  for_sum(y.dtype(), [&]<class T>(T) {
+    if (narrow)
+      add_narrow<T>(y, at, source);
+    else
+      add_groups<T, T>(y, at, source);
+  });
 }
 
 // y[o, index[o, i, j], j] += source[o, i, j]: lines along dim are independent, so pieces are blocks of lines.
@@ -197,12 +229,6 @@ void add_lines(Tensor& y, const Tensor& index, const Tensor& source, int64_t dim
         }
     }
   });
-}
-
-Tensor converted(const Tensor& x, Dtype dtype) {
-  Tensor y = empty(x.shape(), {.dtype = dtype});
-  kernels::copy(Device::cpu(), y, x);
-  return y;
 }
 
 void scatter_add(Tensor& y, const Tensor& index, const Tensor& source, int64_t dim) {
@@ -229,8 +255,11 @@ Tensor nonzero(const Tensor& mask) {
   Tensor y = empty({starts.back()}, {.dtype = int64});
   parallel_for(0, blocks, 1, [&](int64_t b, int64_t e) {
     int64_t* to = written<int64_t>(y) + starts[static_cast<size_t>(b)];
-    for (int64_t i = b * block; i < std::min(n, e * block); ++i)
-      if (p[i]) *to++ = i;
+    const int64_t* end = written<int64_t>(y) + starts[static_cast<size_t>(e)];
+    for (int64_t i = b * block; to < end; ++i) {  // without a branch on the mask, which may be random
+      *to = i;
+      to += p[i];
+    }
   });
   return y;
 }

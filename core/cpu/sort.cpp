@@ -31,54 +31,51 @@ uint64_t key(int64_t x) { return static_cast<uint64_t>(x) ^ 0x8000000000000000u;
 uint32_t key(uint8_t x) { return x; }
 uint32_t key(bool x) { return x; }
 
-template <class Key>
+// A key and its position, both of one unsigned type: 8 bytes where 32 bits are enough for both.
+template <class Word>
 struct Item {
-  Key key;
-  int64_t position;
+  Word key, position;
   bool operator<(const Item& other) const { return key != other.key ? key < other.key : position < other.position; }
 };
-template <class T>
-using ItemOf = Item<decltype(key(T{}))>;
 
 // ---- sorting
 // Least significant digit first; a digit that all keys share costs only its count.
-template <class Key>
-void radix_sort(std::vector<Item<Key>>& items, std::vector<Item<Key>>& other) {
+template <class Word>
+void radix_sort(std::vector<Item<Word>>& items, std::vector<Item<Word>>& other) {
   constexpr int bits = 11, digits = 1 << bits;
-  for (int shift = 0; shift < static_cast<int>(sizeof(Key) * 8); shift += bits) {
-    const auto digit = [shift](const Item<Key>& item) { return static_cast<size_t>(item.key >> shift) % digits; };
+  for (int shift = 0; shift < static_cast<int>(sizeof(Word) * 8); shift += bits) {
+    const auto digit = [shift](const Item<Word>& item) { return static_cast<size_t>(item.key >> shift) % digits; };
     std::array<size_t, digits> next = {};
-    for (const Item<Key>& item : items) ++next[digit(item)];
+    for (const Item<Word>& item : items) ++next[digit(item)];
     if (next[digit(items[0])] == items.size()) continue;
     size_t start = 0;
     for (size_t& n : next) start += std::exchange(n, start);
     other.resize(items.size());
-    for (const Item<Key>& item : items) other[next[digit(item)]++] = item;
+    for (const Item<Word>& item : items) other[next[digit(item)]++] = item;
     std::swap(items, other);
   }
 }
 
-template <class T>
-void write(T* values, int64_t* index, const T* x, const std::vector<ItemOf<T>>& items) {
-  for (const ItemOf<T>& item : items) {
+template <class T, class Word>
+void write(T* values, int64_t* index, const T* x, const std::vector<Item<Word>>& items) {
+  for (const Item<Word>& item : items) {
     *values++ = x[item.position];
-    *index++ = item.position;
+    *index++ = static_cast<int64_t>(item.position);
   }
 }
 
-template <class T>
+template <class T, class Word>
 void sort_rows(Tensor& values, Tensor& index, const Tensor& x, bool descending) {
-  using Key = decltype(key(T{}));
-  const Key flip = descending ? std::numeric_limits<Key>::max() : 0;
+  const Word flip = descending ? std::numeric_limits<Word>::max() : 0;
   const int64_t rows = x.shape()[0], n = x.shape()[1];
   T* to = const_cast<T*>(values.data<T>());
   int64_t* positions = const_cast<int64_t*>(index.data<int64_t>());
   parallel_for(0, rows, 4096 / n + 1, [&](int64_t b, int64_t e) {
-    std::vector<ItemOf<T>> items(static_cast<size_t>(n)), other;
+    std::vector<Item<Word>> items(static_cast<size_t>(n)), other;
     for (int64_t row = b; row < e; ++row) {
       const T* from = x.data<T>() + row * n;
-      for (int64_t i = 0; i < n; ++i) items[static_cast<size_t>(i)] = {static_cast<Key>(key(from[i]) ^ flip), i};
-      if (n < 1024)
+      for (size_t i = 0; i < items.size(); ++i) items[i] = {key(from[i]) ^ flip, static_cast<Word>(i)};
+      if (n < 256)
         std::sort(items.begin(), items.end());
       else
         radix_sort(items, other);
@@ -90,19 +87,18 @@ void sort_rows(Tensor& values, Tensor& index, const Tensor& x, bool descending) 
 // ---- selection
 // The k first in order: candidates below the bound are gathered, and whenever there are enough, cut down to the k first
 // with a tighter bound. Few elements get past the bound once it has settled.
-template <class T>
+template <class T, class Word>
 void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
-  using Key = decltype(key(T{}));
-  const Key flip = largest ? std::numeric_limits<Key>::max() : 0;
+  const Word flip = largest ? std::numeric_limits<Word>::max() : 0;
   const int64_t rows = x.shape()[0], n = x.shape()[1], k = values.shape()[1];
   const size_t enough = static_cast<size_t>(std::max<int64_t>(2 * k, 64));
   T* to = const_cast<T*>(values.data<T>());
   int64_t* positions = const_cast<int64_t*>(index.data<int64_t>());
   parallel_for(0, rows, 4096 / n + 1, [&](int64_t b, int64_t e) {
-    std::vector<ItemOf<T>> best;
+    std::vector<Item<Word>> best;
     for (int64_t row = b; row < e; ++row) {
       const T* from = x.data<T>() + row * n;
-      ItemOf<T> bound = {std::numeric_limits<Key>::max(), n};
+      Item<Word> bound = {std::numeric_limits<Word>::max(), static_cast<Word>(n)};
       const auto cut = [&] {
         const auto end = best.begin() + k;
         std::nth_element(best.begin(), end - 1, best.end());
@@ -111,7 +107,7 @@ void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
       };
       best.clear();
       for (int64_t i = 0; i < n; ++i) {
-        const ItemOf<T> item = {static_cast<Key>(key(from[i]) ^ flip), i};
+        const Item<Word> item = {key(from[i]) ^ flip, static_cast<Word>(i)};
         if (!(item < bound)) continue;
         best.push_back(item);
         if (best.size() == enough) cut();
@@ -123,29 +119,39 @@ void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
   });
 }
 
-// Calls f with a value of the dtype's type.
+// Calls f with values of the dtype's type and of the word that its keys, and positions below n, fit in.
 template <class F>
-void for_dtype(Dtype dtype, F f) {
+void for_dtype(Dtype dtype, int64_t n, F f) {
+  const auto with = [&]<class T>(T x) {
+    if constexpr (sizeof(key(x)) == 8)
+      f(x, uint64_t{});
+    else if (n > std::numeric_limits<uint32_t>::max())
+      f(x, uint64_t{});
+    else
+      f(x, uint32_t{});
+  };
   switch (dtype) {
-    case float32: return f(float{});
-    case float64: return f(double{});
-    case float16: return f(f16{});
-    case bfloat16: return f(bf16{});
-    case int32: return f(int32_t{});
-    case int64: return f(int64_t{});
-    case uint8: return f(uint8_t{});
-    case boolean: return f(bool{});
+    case float32: return with(float{});
+    case float64: return with(double{});
+    case float16: return with(f16{});
+    case bfloat16: return with(bf16{});
+    case int32: return with(int32_t{});
+    case int64: return with(int64_t{});
+    case uint8: return with(uint8_t{});
+    case boolean: return with(bool{});
   }
 }
 
 void sort(Tensor& values, Tensor& index, const Tensor& x, bool descending) {
   if (x.numel() == 0) return;
-  for_dtype(x.dtype(), [&]<class T>(T) { sort_rows<T>(values, index, x, descending); });
+  for_dtype(x.dtype(), x.shape()[1],
+            [&]<class T, class Word>(T, Word) { sort_rows<T, Word>(values, index, x, descending); });
 }
 
 void topk(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
   if (values.numel() == 0) return;
-  for_dtype(x.dtype(), [&]<class T>(T) { topk_rows<T>(values, index, x, largest); });
+  for_dtype(x.dtype(), x.shape()[1],
+            [&]<class T, class Word>(T, Word) { topk_rows<T, Word>(values, index, x, largest); });
 }
 
 const bool installed = kernels::sort.set(DeviceType::cpu, sort) && kernels::topk.set(DeviceType::cpu, topk);
