@@ -158,6 +158,80 @@ TEST_CASE("everything with state is saved: twins, the loader, the random generat
   CHECK(order_again == order);
 }
 
+namespace {
+
+struct Net : nn::Module {
+  nn::Linear fc1{6, 16}, fc2{16, 3};
+  nn::BatchNorm1d norm{16};
+  nn::Dropout drop{0.3};
+  Tensor forward(Tensor x) { return fc2(drop(relu(norm(fc1(x))))); }
+  GRADUS_MODULE(fc1, fc2, norm, drop)
+};
+
+/// A small training with everything that has state; the bits that it ends with.
+class Training {
+ public:
+  explicit Training(const std::string& folder)
+      : checkpoints_(folder, {.every = 1, .keep = 1, .async = false, .signals = false}) {}
+
+  /// Goes on from the newest checkpoint, and stops behind `last` steps as a killed process would.
+  std::string run(int64_t last) {
+    std::string losses;
+    for (int64_t step = checkpoints_.resume(net_, opt_, schedule_, loader_); step < last;) {
+      for (auto& [x, y] : loader_) {
+        const Tensor loss = cross_entropy(net_(x), y);
+        opt_.zero_grad();
+        loss.backward();
+        opt_.step();
+        schedule_.step();
+        losses += bytes_of(loss.item<float>());
+        checkpoints_.step(++step, net_, opt_, schedule_, loader_);
+        if (step == last) break;
+      }
+    }
+    return losses;
+  }
+  std::string weights() const {
+    std::string bytes;
+    for (const auto& [name, x] : net_.state_dict())
+      bytes.append(static_cast<const char*>(x.raw_data()), static_cast<size_t>(x.nbytes()));
+    return bytes;
+  }
+
+ private:
+  static data::TensorDataset examples() {
+    Generator generator(8);
+    const UseGenerator use(generator);
+    return {randn({22, 6}), randint(3, {22}), [](const Tensor& x) { return x + rand(x.shape()); }};
+  }
+  Net net_;
+  optim::AdamW opt_{net_.parameters(), {.lr = 1e-2}};
+  optim::OneCycle schedule_{opt_, {.max_lr = 5e-2, .steps = 20}};
+  data::DataLoader loader_{examples(), {.batch = 4, .shuffle = true, .seed = 3, .workers = 2}};
+  Checkpointer checkpoints_;
+};
+
+}  // namespace
+
+TEST_CASE("a training that is stopped after any step and resumed ends with the same bits") {
+  constexpr int64_t steps = 20;  // three epochs of six steps, and two
+  const Scratch whole;
+  manual_seed(1);
+  Training undisturbed(whole.path());
+  const std::string losses = undisturbed.run(steps);
+  for (int64_t stop = 1; stop < steps; ++stop) {
+    const Scratch scratch;
+    manual_seed(1);
+    std::string resumed_losses = Training(scratch.path()).run(stop);
+    manual_seed(static_cast<uint64_t>(100 + stop));  // another process begins anywhere
+    Training resumed(scratch.path());
+    resumed_losses += resumed.run(steps);
+    INFO("stopped after " << stop);
+    CHECK(resumed_losses == losses);
+    CHECK(resumed.weights() == undisturbed.weights());
+  }
+}
+
 TEST_CASE("another model is an error that lists the names, and the file is blamed, not skipped") {
   const Scratch scratch;
   Weights weights, other({{"w", 100}, {"bias", 3}}), extra({{"e", 1}}, "scheduler");
@@ -280,6 +354,7 @@ TEST_CASE("kill -9 at any moment of a save leaves a valid checkpoint, and none t
   constexpr int rounds = 100;
   int64_t acknowledged = 0;
   int torn = 0, lost = 0;
+  int64_t half = 0;  // folders with a checkpoint's name that are none
   std::mt19937 random(4);
   for (int round = 0; round < rounds; ++round) {
     int pipe_ends[2];
@@ -311,11 +386,15 @@ TEST_CASE("kill -9 at any moment of a save leaves a valid checkpoint, and none t
     const int64_t found = checkpoints.resume(weights);
     torn += weights.value() != static_cast<float>(found);
     lost += found < acknowledged;
+    for (const auto& entry : fs::directory_iterator(scratch.path()))
+      half += entry.path().filename().string().find('.') == std::string::npos;
+    half -= static_cast<int64_t>(checkpoints.available().size());
     acknowledged = found;
   }
   CHECK(torn == 0);
   CHECK(lost == 0);
-  fmt::print("figure R2 {} kills, {} torn, {} lost, target 0\n", rounds, torn, lost);
+  CHECK(half == 0);
+  fmt::print("figure R2 {} kills, {} torn, {} lost, {} half written, target 0\n", rounds, torn, lost, half);
 }
 
 TEST_CASE("a full disk is an error, the checkpoint before stays, and training may go on") {
