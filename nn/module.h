@@ -162,7 +162,7 @@ class GRADUS_API Module : public Stateful {
   template <class Self, class First, class... Rest>
   static decltype(auto) call_hooked(Self& self, First&& first, Rest&&... rest) {
     if constexpr (std::is_base_of_v<Tensor, std::remove_cvref_t<First>>) {
-      const Tensor input = self.before_forward(first);
+      Tensor input = self.before_forward(first);
       return finish(self, input, [&]() -> decltype(auto) { return self.forward(input, std::forward<Rest>(rest)...); });
     } else {
       self.before_forward({});

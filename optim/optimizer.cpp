@@ -79,13 +79,13 @@ void Optimizer::step(double gradient_scale) {
 }
 
 // State for the first step, on the device where the parameter is now.
-void Optimizer::prepare(Entry& e) const {
+void Optimizer::prepare(Entry& e, size_t states) const {
   const Tensor& p = e.parameter;
   GRADUS_CHECK(p.dtype() == e.dtype, DtypeError,
                "{}: '{}' was {} when the optimizer was made and is {} now; make the optimizer after to(dtype)", name_,
                e.name, e.dtype, p.dtype());
   const Dtype work = work_dtype(e.dtype);
-  for (size_t i = 0; i < state_names().size(); ++i)
+  for (size_t i = 0; i < states; ++i)
     e.state[i] =
         e.state[i].defined() ? e.state[i].to(p.device()) : zeros(p.shape(), {.dtype = work, .device = p.device()});
   if (work == e.dtype) return;
@@ -101,11 +101,12 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
     Tensor gradient;  // in the dtype of the work
   };
   std::vector<Update> updates;
+  const size_t states = state_names().size();
   for (Entry& e : g.entries) {
     const Tensor gradient = e.parameter.grad();
     if (!gradient.defined() || gradient.numel() == 0) continue;
-    prepare(e);
-    updates.push_back({&e, dense(gradient.detach()).to(work_dtype(e.dtype))});
+    prepare(e, states);
+    updates.push_back({&e, dense(gradient).to(work_dtype(e.dtype))});
   }
   for (const Update& u : updates) ++u.entry->step;
 

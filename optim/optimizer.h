@@ -84,7 +84,7 @@ class GRADUS_API Optimizer : public Stateful {
   };
 
   const Group& group(size_t index) const;
-  void prepare(Entry& entry) const;
+  void prepare(Entry& entry, size_t states) const;
   void step_group(Group& group, double gradient_scale);
 
   const char* name_;

@@ -31,6 +31,12 @@ class GRADUS_API Scheduler : public Stateful {
   explicit Scheduler(Optimizer& optimizer) : optimizer_(&optimizer) {}
   /// Sets the rates for the present step; every constructor ends with it.
   void apply();
+  /// Owns a schedule that is part of another.
+  template <class S>
+  static Box<Scheduler> take(S&& schedule) {
+    static_assert(!std::is_lvalue_reference_v<S>, "make the schedule in this call, or hand it over with std::move");
+    return make_box<S>(std::move(schedule));
+  }
 
  private:
   Optimizer* optimizer_;
@@ -137,7 +143,7 @@ class GRADUS_API Chained final : public Scheduler {
  public:
   template <class... S>
   explicit Chained(Optimizer& optimizer, S&&... schedules) : Scheduler(optimizer) {
-    (parts_.push_back(make_box<S>(std::move(schedules))), ...);
+    (parts_.push_back(take(std::forward<S>(schedules))), ...);
     apply();
   }
   double lr_at(int64_t t, double base) const override;
@@ -154,7 +160,7 @@ class GRADUS_API Sequential final : public Scheduler {
   template <class... S>
   Sequential(Optimizer& optimizer, std::vector<int64_t> milestones, S&&... schedules)
       : Scheduler(optimizer), milestones_(std::move(milestones)) {
-    (parts_.push_back(make_box<S>(std::move(schedules))), ...);
+    (parts_.push_back(take(std::forward<S>(schedules))), ...);
     start();
   }
   double lr_at(int64_t t, double base) const override;
