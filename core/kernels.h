@@ -59,8 +59,8 @@ struct OptimizerSlice {
                 void(Tensor & y, Distribution distribution, double a, double b, PhiloxState state)) /* contiguous */   \
   /* y = x / (1 - p) where the uniform number is >= p, else 0; the mask is drawn again in backward */                  \
   GRADUS_KERNEL(dropout, void(Tensor & y, const Tensor& x, double p, PhiloxState state))                               \
-  /* ---- reductions: x is [outer, n, inner], y and index are [outer, inner]; index int64 is the first extreme, NaN    \
-   * wins */                                                                                                           \
+  /* ---- reductions: x is [outer, n, inner], y and index hold [outer, inner] in any shape; index int64 is the first   \
+   * extreme, NaN wins */                                                                                              \
   GRADUS_KERNEL(reduce_sum,                                                                                            \
                 void(Tensor & y, const Tensor& x)) /* y is int64 for integers and boolean; else of x's dtype, or of    \
                                                       the float32 that 16 bits are accumulated in, as for prod, max,   \

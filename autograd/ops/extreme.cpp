@@ -47,11 +47,11 @@ Extremes first_extremes(const char* op, bool largest, const Tensor& x, int64_t d
   int64_t outer = 1, inner = 1;
   for (int64_t d = 0; d < x.rank(); ++d)
     if (d != dim) (d < dim ? outer : inner) *= x.shape()[d];
-  Tensor values = empty({outer, inner}, {.dtype = x.dtype(), .device = x.device()});
-  Tensor index = empty({outer, inner}, {.dtype = int64, .device = x.device()});
+  Tensor values = empty(plan.out, {.dtype = x.dtype(), .device = x.device()});
+  Tensor index = empty(plan.out, {.dtype = int64, .device = x.device()});
   const auto& kernel = largest ? kernels::reduce_max : kernels::reduce_min;
   kernel(x.device(), values, index, reshaped(dense(x), {outer, plan.count, inner}));
-  return {reshaped(values, plan.out), reshaped(index, plan.out)};
+  return {std::move(values), std::move(index)};
 }
 
 std::pair<Tensor, Tensor> extreme_along(const char* op, bool largest, const Tensor& x, int64_t dim, bool keep) {

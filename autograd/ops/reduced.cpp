@@ -92,13 +92,14 @@ Tensor arranged(const Tensor& x, const ReducedDims& plan, Runs& runs) {
 
 // Run by run from the last, so that the first pass, over the most elements, reads memory in order.
 Tensor detail::reduced(ReduceKernel kernel, const Tensor& x, const ReducedDims& plan, Dtype dtype) {
-  const auto pass = [&](const Tensor& in, int64_t outer, int64_t n, int64_t inner, Dtype result) {
-    Tensor y = empty({outer, inner}, {.dtype = result, .device = x.device()});
+  const auto pass = [&](const Tensor& in, int64_t outer, int64_t n, int64_t inner, bool last) {
+    Tensor y = last ? empty(plan.out, {.dtype = dtype, .device = x.device()})
+                    : empty({outer, inner}, {.dtype = accumulator(dtype), .device = x.device()});
     kernel(x.device(), y, reshaped(in, {outer, n, inner}));
     return y;
   };
-  if (x.numel() == 0) return reshaped(pass(x, plan.out.numel(), 0, 1, dtype), plan.out);
-  if (plan.count == 1) return reshaped(pass(dense(x), 1, 1, x.numel(), dtype), plan.out);
+  if (x.numel() == 0) return pass(x, plan.out.numel(), 0, 1, true);
+  if (plan.count == 1) return pass(dense(x), 1, 1, x.numel(), true);
   Runs runs;
   Tensor rest = arranged(x, plan, runs);
   int64_t outer = x.numel(), inner = 1;
@@ -106,11 +107,11 @@ Tensor detail::reduced(ReduceKernel kernel, const Tensor& x, const ReducedDims& 
     const auto [size, gone] = runs.list[i];
     outer /= size;
     if (gone)
-      rest = pass(rest, outer, size, inner, i > 1 ? accumulator(dtype) : dtype);  // runs alternate: 0 and 1 are last
+      rest = pass(rest, outer, size, inner, i < 2);  // runs alternate, so the last one to go is 0 or 1
     else
       inner *= size;
   }
-  return reshaped(rest, plan.out);
+  return rest;
 }
 
 }  // namespace gradus

@@ -20,8 +20,10 @@ void all_kernel(Device device, Tensor& y, const Tensor& x) { kernels::reduce_all
 
 // The sum over the plan's dims divided by a number; rounded once.
 Tensor scaled_sum(const Tensor& x, const ReducedDims& plan, double divisor, Dtype dtype) {
-  const Tensor total = reduced(sum_kernel, x, plan, accumulator(x.dtype()));
-  return detail::map(Elementwise::div_scalar, total, {divisor, 0}).to(dtype);
+  Tensor y = reduced(sum_kernel, x, plan, accumulator(x.dtype()));
+  const Tensor* inputs[] = {&y};
+  kernels::elementwise(y.device(), Elementwise::div_scalar, y, inputs, {divisor, 0});
+  return y.to(dtype);
 }
 
 double degrees_of_freedom(const ReducedDims& plan, int64_t correction) {
