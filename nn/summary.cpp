@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 
-#include <gradus/autograd/grad_mode.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/nn/detail/type_name.h>
+#include <gradus/nn/evaluate.h>
 
 namespace gradus::nn {
 namespace {
@@ -30,13 +30,12 @@ int depth_of(const std::string& name) {
   return name.empty() ? 0 : 1 + static_cast<int>(std::count(name.begin(), name.end(), '.'));
 }
 
-// Counts what the modules do while it lives, and puts their modes back.
+// Counts what the modules do while it lives.
 class Observation {
  public:
   Observation(const std::vector<NamedModule>& modules, std::vector<SummaryRow>& rows) : modules_(modules) {
     for (size_t i = 0; i < modules.size(); ++i) {
       Module& m = *modules[i].module;
-      training_.push_back(m.is_training());
       hooks_.push_back(m.register_forward_hook([&row = rows[i]](Module& self, const Tensor& x, const Tensor& y) {
         ++row.calls;
         if (y.defined()) {
@@ -47,21 +46,15 @@ class Observation {
         return Tensor();
       }));
     }
-    modules[0].module->eval();
   }
   ~Observation() {
-    // Outer modules first: train() reaches inwards.
-    for (size_t i = 0; i < modules_.size(); ++i) {
-      modules_[i].module->train(training_[i]);
-      modules_[i].module->remove_hook(hooks_[i]);
-    }
+    for (size_t i = 0; i < modules_.size(); ++i) modules_[i].module->remove_hook(hooks_[i]);
   }
   Observation(const Observation&) = delete;
   Observation& operator=(const Observation&) = delete;
 
  private:
   const std::vector<NamedModule>& modules_;
-  std::vector<bool> training_;
   std::vector<int64_t> hooks_;
 };
 
@@ -91,7 +84,7 @@ Summary summarise(Module& module, const Tensor& input, const std::function<void(
   for (const auto& [name, m] : modules)
     s.rows.push_back({name, type_name(typeid(*m)), depth_of(name), {}, 0, m->num_parameters(), 0, 0});
   {
-    const NoGrad no_graph;
+    const Evaluation scope(module);
     const Observation observation(modules, s.rows);
     run(input);
   }

@@ -557,8 +557,38 @@ TEST_CASE("summary counts shapes, parameters, multiply-adds and bytes") {
   const nn::Summary t = nn::summary(tied, {2, 3}, {.dtype = int64});
   CHECK(t.parameters == 16);
   CHECK(t.macs == 2 * 3 * 3 * 5);
+  Stack stack;
+  const nn::Summary nested = nn::summary(stack, {5, 3});
+  CHECK(nested.macs == 5 * (9 + 9 + 9 + 6));
+  for (const nn::SummaryRow& row : nested.rows) {
+    if (row.name == "blocks") CHECK((!row.output && row.calls == 0 && row.macs == 5 * 18 && row.parameters == 24));
+    if (row.name == "tail") CHECK((row.calls == 1 && row.macs == 5 * 15));
+    if (row.name == "tail.2") CHECK((row.depth == 2 && row.macs == 5 * 6 && row.type == "Sequential"));
+  }
   CHECK_THROWS_AS(nn::summary(net, {2, 9, 8, 8}), Error);
   CHECK(net.is_training());
+}
+
+TEST_CASE("evaluate_accuracy counts right answers and leaves modes alone") {
+  Net net;
+  net.drop.eval();
+  std::vector<std::pair<Tensor, Tensor>> batches;
+  int64_t right = 0;
+  for (int i = 0; i < 3; ++i) {
+    const Tensor x = randn({4 + i, 1, 8, 8}), y = randint(3, {4 + i});
+    batches.emplace_back(x, y);
+    const nn::Evaluation scope(net);
+    CHECK(!net(x).requires_grad());
+    right += sum(argmax(net(x), 1) == y).item<int64_t>();
+  }
+  CHECK(evaluate_accuracy(net, batches) == static_cast<double>(right) / 15);
+  CHECK(net.norm.is_training());
+  CHECK(!net.drop.is_training());
+  CHECK(net.norm.num_batches_tracked.item<int64_t>() == 0);
+  batches = {{randn({2, 1, 8, 8}), zeros({3}, {.dtype = int64})}};
+  CHECK_THROWS_AS(evaluate_accuracy(net, batches), ShapeError);
+  batches.clear();
+  CHECK_THROWS_AS(evaluate_accuracy(net, batches), ValueError);
 }
 
 TEST_CASE("a small net learns") {
