@@ -290,6 +290,10 @@ struct AttentionParams {
 /// softmax(q k^T scale) v without the T x S tensor: q [B, H, T, D], k, v [B, H, S, D] -> [B, H, T, D].
 GRADUS_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                const AttentionParams& params = {});
+/// The same for a sequence that looks at itself: qkv [B, T, 3 E] holds the queries, keys and values of `heads` heads
+/// one after another, the result [B, T, E] their outputs. The three gradients are written where they belong, with no
+/// copy between this and the projection before it.
+GRADUS_API Tensor self_attention(const Tensor& qkv, int64_t heads, const AttentionParams& params = {});
 
 // ---- losses (autograd/ops/cross_entropy.cpp, loss.cpp)
 enum class Reduction { mean, sum, none };

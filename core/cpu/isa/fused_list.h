@@ -40,6 +40,24 @@ struct NormLoops {
   void (*gradient)(T* dx, const T* g, const T* x, int64_t n, T center, T scale, T slope, T offset);
 };
 
+/// Over a block of attention scores, [rows, n] dense. Row r sees its first `visible + r step` columns; what it does not
+/// see becomes 0.
+template <class T>
+struct AttentionLoops {
+  /// s = exp(scale s - top). `top` and `sum` of the rows go on from the blocks before; what those blocks gave is to be
+  /// multiplied by `correction`.
+  void (*softmax_block)(T* s, int64_t rows, int64_t n, T scale, int64_t visible, int64_t step, T* top, T* sum,
+                        T* correction);
+  /// s = exp(scale s - lse[row]).
+  void (*probabilities)(T* s, int64_t rows, int64_t n, T scale, int64_t visible, int64_t step, const T* lse);
+  /// ds = scale p (ds - dot[row]).
+  void (*score_gradient)(T* ds, const T* p, int64_t rows, int64_t n, T scale, const T* dot);
+  /// x[row] *= factor[row]; rows are `stride` apart.
+  void (*scale_rows)(T* x, int64_t stride, int64_t rows, int64_t n, const T* factor);
+  /// y[row] = sum a[row] b[row].
+  void (*dot_rows)(T* y, const T* a, int64_t stride_a, const T* b, int64_t stride_b, int64_t rows, int64_t n);
+};
+
 }  // namespace gradus::cpu
 
 // clang-format off
@@ -47,5 +65,7 @@ struct NormLoops {
   F(softmax_loops_f32, const SoftmaxLoops<float>&) \
   F(softmax_loops_f64, const SoftmaxLoops<double>&) \
   F(norm_loops_f32, const NormLoops<float>&) \
-  F(norm_loops_f64, const NormLoops<double>&)
+  F(norm_loops_f64, const NormLoops<double>&) \
+  F(attention_loops_f32, const AttentionLoops<float>&) \
+  F(attention_loops_f64, const AttentionLoops<double>&)
 // clang-format on

@@ -7,13 +7,6 @@ namespace {
 
 // Elements past the end of a row are loaded as minus infinity: no maximum, and 0 after exp.
 template <class T>
-GRADUS_FN T row_max(const T* x, int64_t n) {
-  Vector<T> top = splat(-infinity<T>);
-  for_vectors<T>(n, [&](int64_t i, auto count) { top = larger(top, load(x + i, count, -infinity<T>)); });
-  return largest_lane<T>(top);
-}
-
-template <class T>
 GRADUS_FN T sum_exp(const T* x, int64_t n, T shift) {
   Vector<T> sum = {};
   for_vectors<T>(n, [&](int64_t i, auto count) { sum += exp(load(x + i, count, -infinity<T>) - shift); });
@@ -23,14 +16,14 @@ GRADUS_FN T sum_exp(const T* x, int64_t n, T shift) {
 // A row whose maximum is infinite is shifted by 0: exp then gives the infinity or the zeros it should.
 template <class T>
 GRADUS_FN T row_logsumexp(const T* x, int64_t n) {
-  const T top = row_max(x, n), shift = math::abs(top) <= math::largest<T>() ? top : T(0);
+  const T top = largest(x, n), shift = math::abs(top) <= math::largest<T>() ? top : T(0);
   return shift + math::log(sum_exp(x, n, shift));
 }
 
 template <class T>
 void softmax(T* y, const T* x, int64_t rows, int64_t n) {
   for (; rows > 0; --rows, y += n, x += n) {
-    const T top = row_max(x, n);
+    const T top = largest(x, n);
     Vector<T> sum = {};
     for_vectors<T>(n, [&](int64_t i, auto count) {
       const Vector<T> e = exp(load(x + i, count, -infinity<T>) - top);
@@ -56,7 +49,7 @@ void softmax_backward(T* dx, const T* g, const T* y, int64_t rows, int64_t n) {
 template <class T>
 void log_softmax(T* y, const T* x, int64_t rows, int64_t n) {
   for (; rows > 0; --rows, y += n, x += n) {
-    const T top = row_max(x, n), log_sum = math::log(sum_exp(x, n, top));
+    const T top = largest(x, n), log_sum = math::log(sum_exp(x, n, top));
     for_vectors<T>(n, [&](int64_t i, auto count) { store(y + i, load<T>(x + i, count) - top - log_sum, count); });
   }
 }

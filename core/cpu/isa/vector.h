@@ -112,6 +112,13 @@ template <class T>
 GRADUS_FN T largest_lane(Vector<T> v) {
   return fold<T>(v, [](Vector<T> a, Vector<T> b) { return larger(a, b); });
 }
+/// The largest of n elements.
+template <class T>
+GRADUS_FN T largest(const T* x, int64_t n) {
+  Vector<T> top = splat(-infinity<T>);
+  for_vectors<T>(n, [&](int64_t i, auto count) { top = larger(top, load(x + i, count, -infinity<T>)); });
+  return largest_lane<T>(top);
+}
 
 }  // namespace
 }  // namespace gradus::cpu::GRADUS_ISA
