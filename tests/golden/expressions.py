@@ -356,3 +356,20 @@ EXPRESSIONS.update({
     "batch_norm/plain": lambda x: F.batch_norm(x, None, None, training=True, eps=1e-3),
     "batch_norm/frozen": lambda x, w, b: F.batch_norm(x, RUNNING_MEAN, RUNNING_MEAN + 1, w, b),
 })
+
+
+# attention_rows.cpp
+def attention(q, k, v, mask=None, scale=None, causal=False):
+    scores = q @ k.transpose(-2, -1) * (scale or q.shape[-1] ** -0.5)
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1).bool(), float("-inf"))
+    return (scores if mask is None else scores + mask).softmax(-1) @ v
+
+
+EXPRESSIONS.update({
+    "scaled_dot_product_attention/plain": attention,
+    "scaled_dot_product_attention/causal": lambda q, k, v: attention(q, k, v, causal=True),
+    "scaled_dot_product_attention/scale": lambda q, k, v: attention(q, k, v, scale=1.5),
+    "scaled_dot_product_attention/additive_mask": attention,
+    "scaled_dot_product_attention/wider_values": attention,
+})
