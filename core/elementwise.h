@@ -43,6 +43,15 @@ namespace elementwise {
     GRADUS_FN auto operator()(T x, T y) const { return body; }                                  \
   };
 
+// A function of an angle; `fits` tells where the vector version is right, `beyond` computes the rest.
+#define GRADUS_ANGLE(Name, name)                                                         \
+  template <class T>                                                                     \
+  struct Name {                                                                          \
+    GRADUS_FN T operator()(T x) const { return math::name(x); }                          \
+    GRADUS_FN static bool fits(T x) { return !(math::abs(x) > T(math::largest_angle)); } \
+    GRADUS_FN static T beyond(T x) { return std::name(x); }                              \
+  };
+
 // ---- arithmetic
 GRADUS_BINARY(Add, T(x + y))
 GRADUS_BINARY(Sub, T(x - y))
@@ -97,9 +106,9 @@ GRADUS_UNARY(Log2, math::log2(x))
 GRADUS_UNARY(Sqrt, math::sqrt(x))
 GRADUS_UNARY(Rsqrt, T(1) / math::sqrt(x))
 GRADUS_UNARY(Reciprocal, T(1) / x)
-GRADUS_UNARY(Sin, math::sin(x))
-GRADUS_UNARY(Cos, math::cos(x))
-GRADUS_UNARY(Tan, math::tan(x))
+GRADUS_ANGLE(Sin, sin)
+GRADUS_ANGLE(Cos, cos)
+GRADUS_ANGLE(Tan, tan)
 GRADUS_UNARY(Asin, math::asin(x))
 GRADUS_UNARY(Acos, math::acos(x))
 GRADUS_UNARY(Atan, math::atan(x))
@@ -141,6 +150,7 @@ struct Where {
 #undef GRADUS_UNARY_P
 #undef GRADUS_BINARY
 #undef GRADUS_BINARY_P
+#undef GRADUS_ANGLE
 }  // namespace elementwise
 
 // The one list. Kinds: numeric = floating and integer types; floating; all = numeric and boolean; logical = boolean.

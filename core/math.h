@@ -1,5 +1,6 @@
-// Scalar mathematics for every device. The float versions are branch-free polynomials, so that loops over them become
-// vector code; the double versions call the standard library. Plain data only.
+// Scalar mathematics for every device. The float versions of what matters are branch-free polynomials
+// (core/math_float.h), so that loops over them become vector code; the rest calls the standard library. Plain data
+// only.
 #pragma once
 
 #include <bit>
@@ -9,6 +10,7 @@
 #include <type_traits>
 
 #include <gradus/core/api.h>
+#include <gradus/core/math_float.h>
 
 namespace gradus::math {
 
@@ -53,6 +55,7 @@ GRADUS_FN T remainder(T x, T y) {
   GRADUS_FN T name(T x) {     \
     return std::name(x);      \
   }
+GRADUS_STD_MATH(exp)
 GRADUS_STD_MATH(expm1)
 GRADUS_STD_MATH(log)
 GRADUS_STD_MATH(log1p)
@@ -80,27 +83,6 @@ GRADUS_FN T pow(T x, T y) {
 template <class T>
 GRADUS_FN T round(T x) {
   return std::nearbyint(x);
-}
-
-GRADUS_FN double exp(double x) { return std::exp(x); }
-// exp(x) = 2^k exp(r) with |r| <= ln(2)/2; ln(2) is subtracted in two parts so that r is exact.
-GRADUS_FN float exp(float x) {
-#ifdef __CUDA_ARCH__
-  return ::expf(x);
-#else
-  const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
-  const float k = __builtin_rintf(clamped * 1.44269504088896341f);
-  const float r = (clamped - k * 0.693359375f) + k * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.f;
-  const float y = p * std::bit_cast<float>((static_cast<int32_t>(k) + 127) << 23);
-  return x != x ? x : (x > 88.73f ? std::numeric_limits<float>::infinity() : (x < -87.34f ? 0.f : y));
-#endif
 }
 
 template <class T>

@@ -28,11 +28,31 @@ GRADUS_FN F make_functor([[maybe_unused]] const Params& params) {
     return F{};
 }
 
+// Block by block, because out may be x: the rare block with an element out of the vector version's range goes the slow
+// way as a whole.
+template <class F, class T>
+void limited_loop(T* y, const T* x, int64_t n) {
+  constexpr int64_t block = 256;
+  for (int64_t start = 0; start < n; start += block) {
+    const int64_t end = start + block < n ? start + block : n;
+    bool all_fit = true;
+    for (int64_t i = start; i < end; ++i) all_fit &= F::fits(x[i]);
+    if (all_fit) {
+#pragma GCC ivdep
+      for (int64_t i = start; i < end; ++i) y[i] = F{}(x[i]);
+    } else {
+      for (int64_t i = start; i < end; ++i) y[i] = F::fits(x[i]) ? F{}(x[i]) : F::beyond(x[i]);
+    }
+  }
+}
+
 // ivdep: an output that is also an input is the same array, so no iteration depends on another.
 template <class F, class T, int arity>
 void loop(void* out, const void* const* in, int64_t n, const Params& params) {
   const F f = make_functor<F>(params);
-  if constexpr (arity == 1) {
+  if constexpr (arity == 1 && requires(T x) { F::fits(x); }) {
+    limited_loop<F>(static_cast<T*>(out), static_cast<const T*>(in[0]), n);
+  } else if constexpr (arity == 1) {
     const T* x = static_cast<const T*>(in[0]);
     auto* y = static_cast<decltype(f(T()))*>(out);
 #pragma GCC ivdep
