@@ -56,15 +56,12 @@ struct f16 {
     }
     bits = static_cast<uint16_t>(sign | out);
   }
+  // Without branches, so that loops become vector code.
   GRADUS_FN explicit operator float() const {
-    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
-                   mantissa = bits & 0x3ffu;
-    if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-    if (exponent == 0) {
-      const float value = static_cast<float>(mantissa) * 0x1p-24f;
-      return sign ? -value : value;
-    }
-    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu, u = magnitude << 13;
+    const uint32_t normal = u + (magnitude >= 0x7c00u ? 224u << 23 : 112u << 23);
+    const float subnormal = std::bit_cast<float>(u + (113u << 23)) - 0x1p-14f;  // the mantissa behind a leading 2^-14
+    return std::bit_cast<float>(sign | (magnitude < 0x400u ? std::bit_cast<uint32_t>(subnormal) : normal));
   }
 };
 

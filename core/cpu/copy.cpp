@@ -24,24 +24,25 @@ void copy_flat(char* to, Dtype to_dtype, const char* from, Dtype from_dtype, int
   });
 }
 
-// A transposition: the input's unit stride is along another dim than the output's. Squares of 16 x 16 keep the lines of
-// both in the cache; inside a square the output is written in order.
-template <class Word>
+// A transposition: the input's unit stride is along another dim than the output's. Squares whose side is a cache line
+// go through a buffer, so that each line of both tensors is touched once.
+template <int item>
 void transpose_square(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t rows,
                       int64_t columns) {
+  constexpr int64_t side = 64 / item;
+  alignas(64) char tile[side][64];
+  for (int64_t c = 0; c < columns; ++c) std::memcpy(tile[c], from + c * from_stride, static_cast<size_t>(rows * item));
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c)
-      std::memcpy(to + r * to_stride + c * static_cast<int64_t>(sizeof(Word)),
-                  from + c * from_stride + r * static_cast<int64_t>(sizeof(Word)), sizeof(Word));
+    for (int64_t c = 0; c < columns; ++c) std::memcpy(to + r * to_stride + c * item, tile[c] + r * item, item);
 }
 
 using TransposeSquare = void (*)(char*, int64_t, const char*, int64_t, int64_t, int64_t);
 TransposeSquare transpose_square_of(int64_t item) {
   switch (item) {
-    case 1: return transpose_square<uint8_t>;
-    case 2: return transpose_square<uint16_t>;
-    case 4: return transpose_square<uint32_t>;
-    default: return transpose_square<uint64_t>;
+    case 1: return transpose_square<1>;
+    case 2: return transpose_square<2>;
+    case 4: return transpose_square<4>;
+    default: return transpose_square<8>;
   }
 }
 
@@ -54,30 +55,43 @@ int transposed_dim(const StridedSpace& space, int64_t item) {
 }
 
 void copy_transposed(char* to, const char* from, int64_t item, const StridedSpace& space, int dim) {
-  constexpr int64_t side = 16;
+  const int64_t side = 64 / item;
   const TransposeSquare square = transpose_square_of(item);
   const int last = space.rank - 1;
-  // The rest of the dims, as a space of their own: one point is one matrix of size[dim] x inner.
+  // The rest of the dims, as rows of a space of their own: one row is one matrix of size[dim] x inner.
   StridedSpace outer = space;
-  outer.rank = 0;
+  outer.rank = 1;
   for (int d = 0; d < last; ++d) {
     if (d == dim) continue;
-    outer.size[outer.rank] = space.size[d];
-    for (int k = 0; k < 2; ++k) outer.stride[k][outer.rank] = space.stride[k][d];
+    outer.size[outer.rank - 1] = space.size[d];
+    for (int k = 0; k < 2; ++k) outer.stride[k][outer.rank - 1] = space.stride[k][d];
     ++outer.rank;
   }
   const int64_t rows = space.size[dim], columns = space.inner(), bands = (rows + side - 1) / side;
   const int64_t matrices = space.total / (rows * columns), per_task = std::max<int64_t>(1, grain / (side * columns));
   parallel_for(0, matrices * bands, per_task, [&](int64_t first, int64_t end) {
+    RowCursor matrix(outer, first / bands);
     for (int64_t i = first; i < end; ++i) {
-      const int64_t matrix = i / bands, r = i % bands * side, height = std::min(side, rows - r);
-      char* y = to + outer.offset(0, matrix) + r * space.stride[0][dim];
-      const char* x = from + outer.offset(1, matrix) + r * item;
+      if (i > first && i % bands == 0) matrix.next();
+      const int64_t r = i % bands * side, height = std::min(side, rows - r);
+      char* y = to + matrix.offset(0) + r * space.stride[0][dim];
+      const char* x = from + matrix.offset(1) + r * item;
       for (int64_t c = 0; c < columns; c += side)
         square(y + c * item, space.stride[0][dim], x + c * space.stride[1][last], space.stride[1][last], height,
                std::min(side, columns - c));
     }
   });
+}
+
+// Rows that are contiguous on both sides.
+void copy_rows(char* to, const char* from, int64_t item, const StridedSpace& space) {
+  const size_t bytes = static_cast<size_t>(space.inner() * item);
+  parallel_for(0, space.total / space.inner(), std::max<int64_t>(1, grain / space.inner()),
+               [&](int64_t first, int64_t last) {
+                 RowCursor row(space, first);
+                 for (int64_t i = first; i < last; ++i, row.next())
+                   std::memcpy(to + row.offset(0), from + row.offset(1), bytes);
+               });
 }
 
 // Any other layout, through a dense block.
@@ -118,6 +132,8 @@ void copy(Tensor& y, const Tensor& x) {
   const int64_t item = itemsize(y.dtype());
   if (space.is_dense(0, item) && space.is_dense(1, itemsize(x.dtype())))
     return copy_flat(to, y.dtype(), from, x.dtype(), space.total);
+  if (y.dtype() == x.dtype() && space.inner_stride(0) == item && space.inner_stride(1) == item)
+    return copy_rows(to, from, item, space);
   const int dim = y.dtype() == x.dtype() ? transposed_dim(space, item) : -1;
   if (dim >= 0) return copy_transposed(to, from, item, space, dim);
   copy_blocks(to, y.dtype(), from, x.dtype(), space);

@@ -64,100 +64,188 @@ void run_flat(const Call& call, int64_t numel) {
                [&](int64_t first, int64_t last) { piece(first * block, std::min(numel, last * block)); });
 }
 
-// How the elements of an operand in a block reach the loop.
+// How the elements of an operand reach the loop.
 struct Route {
-  bool in_place;    // the block lies in the operand's memory as the loop wants it
-  bool contiguous;  // it lies there in order, but in another dtype
-  bool constant;    // one value for all
-  ConvertLoop convert;
+  bool direct;          // a block lies in the operand's memory as the loop wants it
+  bool repeats;         // each block has the same elements (packed blocks), or each element of a row is the same (rows)
+  ConvertLoop convert;  // null where the dtype is the wanted one
 };
 
-// Runs over blocks of a strided space. Long inner dims are cut row by row, so that a row's contiguous operands are used
-// where they lie; short ones are gathered, many rows to a block.
+struct alignas(64) Buffers {
+  char operand[max_inputs + 1][block * 8];
+  char raw[block * 8];
+};
+
+// What the two ways of cutting a strided space into blocks share.
 class StridedRun {
- public:
-  StridedRun(const Call& call, const StridedSpace& space) : call_(call), space_(space), by_rows_(space.inner() >= 64) {
-    blocks_per_row_ = by_rows_ ? (space.inner() + block - 1) / block : 1;
-    blocks_ = by_rows_ ? space.total / space.inner() * blocks_per_row_ : (space.total + block - 1) / block;
+ protected:
+  StridedRun(const Call& call, const StridedSpace& space) : call_(call), space_(space) {
     for (int k = 0; k <= call.inputs; ++k) {
-      const int64_t item = itemsize(call.dtype[k]);
-      const bool in_order = space.is_dense(k, item) || (by_rows_ && space.inner_stride(k) == item);
-      const bool native = call.dtype[k] == call.wanted[k];
-      const bool in_place = in_order && native;  // so may a single value be, and needs no copies then
-      routes_[k] = {in_place, in_order, space.is_constant(k) && k > 0 && !in_place, nullptr};
-      if (!native)
-        routes_[k].convert = k == 0 ? isa().convert_loop(call.wanted[k], call.dtype[k])
-                                    : isa().convert_loop(call.dtype[k], call.wanted[k]);
+      const Dtype from = k == 0 ? call.wanted[0] : call.dtype[k], to = k == 0 ? call.dtype[0] : call.wanted[k];
+      routes_[k].convert = from == to ? nullptr : isa().convert_loop(from, to);
     }
   }
 
-  void operator()() const {
-    parallel_for(0, blocks_, blocks_per_task, [this](int64_t first, int64_t last) { task(first, last); });
-  }
-
- private:
-  struct alignas(64) Buffers {
-    char operand[max_inputs + 1][block * 8];
-    char raw[block * 8];
-  };
-
-  void task(int64_t first, int64_t last) const {
-    Buffers buffers;
-    for (int k = 1; k <= call_.inputs; ++k)
-      if (routes_[k].constant) load(buffers, k, 0, std::min(block, space_.total));
-    for (int64_t b = first; b < last; ++b) {
-      if (by_rows_) {
-        const int64_t row = b / blocks_per_row_, start = b % blocks_per_row_ * block;
-        one_block(buffers, row * space_.inner() + start, std::min(block, space_.inner() - start));
-      } else {
-        one_block(buffers, b * block, std::min(block, space_.total - b * block));
-      }
-    }
-  }
-
-  void one_block(Buffers& buffers, int64_t position, int64_t n) const {
-    const void* in[max_inputs];
-    for (int k = 1; k <= call_.inputs; ++k)
-      in[k - 1] = routes_[k].constant ? buffers.operand[k] : load(buffers, k, position, n);
-    const Route& out = routes_[0];
-    void* y = out.in_place ? call_.at(0, space_.offset(0, position)) : buffers.operand[0];
-    call_.loop(y, in, n, *call_.params);
-    if (!out.in_place) store(buffers, position, n);
-  }
-
-  // The elements of input k as the loop wants them.
-  const void* load(Buffers& buffers, int k, int64_t position, int64_t n) const {
-    const Route& route = routes_[k];
-    if (route.in_place) return call_.at(k, space_.offset(k, position));
-    const void* raw;
-    if (route.contiguous && !route.constant) {
-      raw = call_.at(k, space_.offset(k, position));
-    } else {
-      char* to = route.convert ? buffers.raw : buffers.operand[k];
-      gather(to, call_.at(k, 0), itemsize(call_.dtype[k]), space_, k, position, n);
-      raw = to;
-    }
-    if (route.convert) route.convert(buffers.operand[k], raw, n);
+  int64_t item(int k) const { return itemsize(call_.dtype[k]); }
+  // Where raw elements of operand k are gathered: in front of the conversion, if it has one.
+  char* gathered(Buffers& buffers, int k) const { return routes_[k].convert ? buffers.raw : buffers.operand[k]; }
+  const void* converted(Buffers& buffers, int k, const void* raw, int64_t n) const {
+    if (!routes_[k].convert) return raw;
+    routes_[k].convert(buffers.operand[k], raw, n);
     return buffers.operand[k];
-  }
-
-  void store(Buffers& buffers, int64_t position, int64_t n) const {
-    const Route& out = routes_[0];
-    const void* result = buffers.operand[0];
-    if (out.convert) {
-      void* to = out.contiguous ? call_.at(0, space_.offset(0, position)) : buffers.raw;
-      out.convert(to, result, n);
-      result = buffers.raw;
-    }
-    if (!out.contiguous) scatter(call_.at(0, 0), result, itemsize(call_.dtype[0]), space_, 0, position, n);
   }
 
   const Call& call_;
   const StridedSpace& space_;
-  bool by_rows_;
-  int64_t blocks_per_row_, blocks_;
   std::array<Route, max_inputs + 1> routes_;
 };
+
+// Long rows are cut into blocks; contiguous operands are used where they lie.
+class RowRun : StridedRun {
+ public:
+  RowRun(const Call& call, const StridedSpace& space)
+      : StridedRun(call, space), blocks_per_row_((space.inner() + block - 1) / block) {
+    for (int k = 0; k <= call.inputs; ++k) {
+      Route& route = routes_[k];
+      route.direct = space.inner_stride(k) == item(k) && !route.convert;
+      route.repeats = k > 0 && space.inner_stride(k) == 0;
+      all_direct_ = all_direct_ && route.direct;
+    }
+  }
+
+  void operator()() const {
+    const int64_t blocks = space_.total / space_.inner() * blocks_per_row_;
+    parallel_for(0, blocks, blocks_per_task, [this](int64_t first, int64_t last) { task(first, last); });
+  }
+
+ private:
+  void task(int64_t first, int64_t last) const {
+    Buffers buffers;
+    RowCursor cursor(space_, first / blocks_per_row_);
+    for (int64_t row = first / blocks_per_row_ * blocks_per_row_; row < last; row += blocks_per_row_, cursor.next()) {
+      const int64_t begin = std::max<int64_t>(first - row, 0) * block;
+      one_row(buffers, cursor, begin, std::min(space_.inner(), (last - row) * block));
+    }
+  }
+
+  void one_row(Buffers& buffers, const RowCursor& cursor, int64_t begin, int64_t end) const {
+    const void* in[max_inputs];
+    for (int k = 1; k <= call_.inputs; ++k)
+      if (routes_[k].repeats) in[k - 1] = load(buffers, k, cursor.offset(k), std::min(block, end - begin));
+    const int64_t step = all_direct_ ? end - begin : block;
+    for (int64_t start = begin; start < end; start += step) {
+      const int64_t n = std::min(step, end - start);
+      for (int k = 1; k <= call_.inputs; ++k)
+        if (!routes_[k].repeats) in[k - 1] = load(buffers, k, cursor.offset(k) + start * space_.inner_stride(k), n);
+      char* y = call_.at(0, cursor.offset(0) + start * space_.inner_stride(0));
+      call_.loop(routes_[0].direct ? y : buffers.operand[0], in, n, *call_.params);
+      if (!routes_[0].direct) store(buffers, y, n);
+    }
+  }
+
+  const void* load(Buffers& buffers, int k, int64_t offset, int64_t n) const {
+    const void* raw = call_.at(k, offset);
+    if (routes_[k].direct) return raw;
+    if (space_.inner_stride(k) != item(k)) {
+      char* dense = gathered(buffers, k);
+      move_words(dense, item(k), raw, space_.inner_stride(k), item(k), n);
+      raw = dense;
+    }
+    return converted(buffers, k, raw, n);
+  }
+
+  void store(Buffers& buffers, char* y, int64_t n) const {
+    const void* result = buffers.operand[0];
+    if (routes_[0].convert) {
+      const bool dense = space_.inner_stride(0) == item(0);
+      routes_[0].convert(dense ? y : buffers.raw, result, n);
+      if (dense) return;
+      result = buffers.raw;
+    }
+    move_words(y, space_.inner_stride(0), result, item(0), item(0), n);
+  }
+
+  int64_t blocks_per_row_;
+  bool all_direct_ = true;
+};
+
+// Short rows are packed, a whole number of them to a block; what repeats from row to row is gathered once.
+class PackedRun : StridedRun {
+ public:
+  PackedRun(const Call& call, const StridedSpace& space)
+      : StridedRun(call, space), size_(block / space.inner() * space.inner()) {
+    for (int k = 0; k <= call.inputs; ++k) {
+      Route& route = routes_[k];
+      dense_[k] = space.is_dense(k, item(k));
+      route.direct = dense_[k] && !route.convert;
+      route.repeats = k > 0 && space.rows_repeat(k);
+    }
+  }
+
+  void operator()() const {
+    parallel_for(0, (space_.total + size_ - 1) / size_, blocks_per_task,
+                 [this](int64_t first, int64_t last) { task(first, last); });
+  }
+
+ private:
+  void task(int64_t first, int64_t last) const {
+    Buffers buffers;
+    const void* in[max_inputs];
+    for (int k = 1; k <= call_.inputs; ++k)
+      if (routes_[k].repeats) in[k - 1] = load(buffers, k, 0, std::min(size_, space_.total));
+    for (int64_t position = first * size_; position < std::min(last * size_, space_.total); position += size_) {
+      const int64_t n = std::min(size_, space_.total - position);
+      for (int k = 1; k <= call_.inputs; ++k)
+        if (!routes_[k].repeats) in[k - 1] = load(buffers, k, position, n);
+      call_.loop(routes_[0].direct ? call_.at(0, position * item(0)) : buffers.operand[0], in, n, *call_.params);
+      if (!routes_[0].direct) store(buffers, position, n);
+    }
+  }
+
+  const void* load(Buffers& buffers, int k, int64_t position, int64_t n) const {
+    if (dense_[k]) return converted(buffers, k, call_.at(k, position * item(k)), n);
+    char* dense = gathered(buffers, k);
+    gather(dense, call_.at(k, 0), item(k), space_, k, position, n);
+    return converted(buffers, k, dense, n);
+  }
+
+  void store(Buffers& buffers, int64_t position, int64_t n) const {
+    const void* result = buffers.operand[0];
+    if (routes_[0].convert) {
+      void* to = dense_[0] ? call_.at(0, position * item(0)) : buffers.raw;
+      routes_[0].convert(to, result, n);
+      if (dense_[0]) return;
+      result = buffers.raw;
+    }
+    scatter(call_.at(0, 0), result, item(0), space_, 0, position, n);
+  }
+
+  int64_t size_;
+  std::array<bool, max_inputs + 1> dense_;
+};
+
+// Elements that are neighbours in memory lie far apart in the walk: a block of it would touch a cache line for each.
+bool is_transposed(const Tensor& x) {
+  if (x.is_contiguous() || x.numel() < 16 * block || x.strides().back() == 1 || x.strides().back() == 0) return false;
+  return std::find(x.strides().begin(), x.strides().end(), 1) != x.strides().end();
+}
+
+void run_strided(Call& call, const Tensor& y, std::span<const Tensor* const> inputs) {
+  const Tensor* operands[max_inputs + 1] = {&y};
+  Tensor copies[max_inputs];
+  for (size_t k = 0; k < inputs.size(); ++k) {
+    operands[k + 1] = inputs[k];
+    if (!y.is_contiguous() || !is_transposed(*inputs[k])) continue;
+    copies[k] = dense(*inputs[k]);
+    operands[k + 1] = &copies[k];
+    call.data[k + 1] = const_cast<void*>(copies[k].raw_data());
+  }
+  const StridedSpace space = strided_space(std::span(operands, inputs.size() + 1));
+  if (space.inner() >= 64)
+    RowRun(call, space)();
+  else
+    PackedRun(call, space)();
+}
 
 void elementwise(Elementwise op, Tensor& y, std::span<const Tensor* const> inputs, const Params& params) {
   const int64_t numel = y.numel();
@@ -186,10 +274,7 @@ void elementwise(Elementwise op, Tensor& y, std::span<const Tensor* const> input
     return kernels::copy(y.device(), y, fresh);
   }
   if (flat) return run_flat(call, numel);
-  const Tensor* operands[max_inputs + 1] = {&y};
-  std::copy(inputs.begin(), inputs.end(), operands + 1);
-  const StridedSpace space = strided_space(std::span(operands, inputs.size() + 1));
-  StridedRun(call, space)();
+  run_strided(call, y, inputs);
 }
 
 [[maybe_unused]] const bool registered = kernels::elementwise.set(DeviceType::cpu, elementwise);

@@ -83,11 +83,9 @@ bool StridedSpace::is_dense(int k, int64_t itemsize) const {
   return true;
 }
 
-bool StridedSpace::is_constant(int k) const {
-  return std::all_of(stride[k], stride[k] + rank, [](int64_t s) { return s == 0; });
+bool StridedSpace::rows_repeat(int k) const {
+  return std::all_of(stride[k], stride[k] + rank - 1, [](int64_t s) { return s == 0; });
 }
-
-int64_t StridedSpace::offset(int k, int64_t position) const { return Cursor(*this, k, position).offset; }
 
 StridedSpace strided_space(std::span<const Tensor* const> operands) {
   const Tensor& y = *operands[0];
@@ -119,6 +117,10 @@ StridedSpace strided_space(std::span<const Tensor* const> operands) {
     for (int k = 0; k < n; ++k) space.stride[k][0] = 0;
   }
   return space;
+}
+
+void move_words(void* to, int64_t to_stride, const void* from, int64_t from_stride, int64_t itemsize, int64_t n) {
+  move_run_of(itemsize)(static_cast<char*>(to), to_stride, static_cast<const char*>(from), from_stride, n);
 }
 
 void gather(void* to, const void* from, int64_t itemsize, const StridedSpace& space, int k, int64_t position,
