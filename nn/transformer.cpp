@@ -32,7 +32,7 @@ Tensor MultiheadAttention::forward(const Tensor& x, const AttentionMask& mask) {
   GRADUS_CHECK(x.rank() == 3 && x.size(2) == e, ShapeError, "MultiheadAttention: input is {}; want [B, T, {}]",
                x.shape(), e);
   const Tensor qkv = linear(x, in_proj_weight, in_proj_bias);  // (B, T, 3 E)
-  return attend(qkv.narrow(2, 0, e), qkv.narrow(2, e, e), qkv.narrow(2, 2 * e, e), mask);
+  return out_proj(self_attention(qkv, num_heads, attention_params(mask)));
 }
 
 Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& key, const Tensor& value,
@@ -40,25 +40,20 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& key, const
   const int64_t e = in_proj_weight.size(1);
   const Tensor inputs[] = {query, key, value};
   const char* names[] = {"query", "key", "value"};
-  Tensor projected[3];
+  Tensor heads[3];  // (B, heads, length, D)
   for (int64_t i = 0; i < 3; ++i) {
     GRADUS_CHECK(inputs[i].rank() == 3 && inputs[i].size(2) == e, ShapeError,
                  "MultiheadAttention: {} is {}; want [B, length, {}]", names[i], inputs[i].shape(), e);
     const Tensor bias = in_proj_bias.defined() ? in_proj_bias.narrow(0, i * e, e) : Tensor();
-    projected[i] = linear(inputs[i], in_proj_weight.narrow(0, i * e, e), bias);  // (B, length, E)
+    const Tensor y = linear(inputs[i], in_proj_weight.narrow(0, i * e, e), bias);  // (B, length, E)
+    heads[i] = y.reshape({y.size(0), y.size(1), num_heads, e / num_heads}).transpose(1, 2);
   }
-  return attend(projected[0], projected[1], projected[2], mask);
+  const Tensor y = scaled_dot_product_attention(heads[0], heads[1], heads[2], attention_params(mask));
+  return out_proj(y.transpose(1, 2).reshape(query.shape()));
 }
 
-Tensor MultiheadAttention::attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask) {
-  const int64_t b = q.size(0), t = q.size(1), e = q.size(2), d = e / num_heads;
-  const auto heads = [&](const Tensor& x) {  // (B, L, E) -> (B, heads, L, D), a view
-    return x.reshape({x.size(0), x.size(1), num_heads, d}).transpose(1, 2);
-  };
-  const Tensor y = scaled_dot_product_attention(
-      heads(q), heads(k), heads(v),
-      {.causal = mask.causal, .mask = mask.mask, .dropout = is_training() ? dropout : 0});  // (B, heads, T, D)
-  return out_proj(y.transpose(1, 2).reshape({b, t, e}));
+AttentionParams MultiheadAttention::attention_params(const AttentionMask& mask) const {
+  return {.causal = mask.causal, .mask = mask.mask, .dropout = is_training() ? dropout : 0};
 }
 
 // The projections in, and q k^T and its product with v, for self-attention; out_proj counts itself.

@@ -30,7 +30,7 @@ struct GRADUS_API MultiheadAttention : Module {
   GRADUS_MODULE(in_proj_weight, in_proj_bias, out_proj, num_heads, dropout)
 
  private:
-  Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask);
+  AttentionParams attention_params(const AttentionMask& mask) const;
 };
 
 enum class Activation { relu, gelu };
