@@ -21,7 +21,7 @@ struct CheckpointerOptions {
 /// (sizes and checksums). A checkpoint is written under another name, synced, and renamed when it is whole, so a crash,
 /// a full disk or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that
 /// names it. Entries are named by the things' state_name(); several of one kind get ".1", ".2". The random generator is
-/// always included.
+/// always included. A folder belongs to one run: the checkpoint of the highest step counts as the newest.
 class GRADUS_API Checkpointer {
  public:
   explicit Checkpointer(std::string folder, const CheckpointerOptions& options = {});
@@ -29,7 +29,9 @@ class GRADUS_API Checkpointer {
   Checkpointer& operator=(const Checkpointer&) = delete;
   ~Checkpointer();
 
-  /// Loads the newest valid checkpoint into the things and returns its step; 0 when there is none.
+  /// Loads the newest valid checkpoint into the things and returns its step; 0 when there is none. Throws
+  /// CheckpointError when all are damaged, or when it was saved by a program with other things: names that are missing
+  /// or not expected are listed.
   template <class... Things>
   int64_t resume(Things&... things) {
     return resume_all({static_cast<Stateful*>(&things)...});
@@ -40,7 +42,9 @@ class GRADUS_API Checkpointer {
   bool step(int64_t steps_done, Things&... things) {
     return step_all(steps_done, {static_cast<Stateful*>(&things)...});
   }
-  /// Saves now, and waits until it is on disk.
+  /// Saves now, and waits until it is on disk. Throws CheckpointError when the disk is too full (asked before anything
+  /// is written) or fails; what was saved before is then untouched, and training may go on. One of the same step is
+  /// replaced.
   template <class... Things>
   void save(int64_t steps_done, Things&... things) {
     save_all(steps_done, {static_cast<Stateful*>(&things)...});

@@ -64,6 +64,15 @@ TEST_CASE("batches come in order, the last one smaller or left out") {
   CHECK(DataLoader(counted(7), {.batch = 3, .drop_last = true}).size() == 2);
 }
 
+TEST_CASE("a data set may be given by pointer, owned or not, and is then not copied") {
+  const auto shared = std::make_shared<Slow>(4);
+  DataLoader first(shared, {.batch = 2}), second(shared, {.batch = 2});
+  CHECK(shared.use_count() == 3);
+  CHECK(epoch_of(first) == epoch_of(second));
+  const Slow own(4);
+  CHECK(epoch_of({&own, {.batch = 2}}) == epoch_of(first));
+}
+
 TEST_CASE("a shuffled epoch has every index once, depends on seed and epoch, and on nothing else") {
   DataLoader loader(counted(1000), {.batch = 64, .shuffle = true, .seed = 7});
   const auto first = epoch_of(loader), second = epoch_of(loader);
