@@ -2,6 +2,8 @@
 // train/mlp|convnet|gpt-s|gpt-m... The same models as peers/peer_train.cpp, parameter by parameter and name by name.
 #include <gradus/gradus.h>
 
+#include <memory>
+
 #include "synthetic.h"
 #include "workloads.h"
 
