@@ -96,6 +96,9 @@ function(gradus_library)
     target_link_libraries(gradus PRIVATE ${GRADUS_ONEDNN_LIBRARY})
   endif()
   target_link_options(gradus PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/gradus.map)
+  if(NOT GRADUS_SANITIZE)  # what is declared but not defined shows here, not in a user's program
+    target_link_options(gradus PRIVATE -Wl,-z,defs)
+  endif()
   set_target_properties(gradus PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/gradus.map VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
                         LINKER_LANGUAGE CXX)
 endfunction()
