@@ -56,6 +56,7 @@ template <class S, class Body>
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& g, const Tensor& x, Body body) {
   using T = Compute<S>;
   constexpr int64_t most_pieces = 64;
+  const bool learned = dweight.defined() || dbias.defined();
   const Rows rows(x);
   const int64_t piece = std::max(rows.with(grain), (rows.count + most_pieces - 1) / most_pieces);
   const int64_t pieces = (rows.count + piece - 1) / piece, stride = 2 * rows.n;
@@ -65,8 +66,7 @@ void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& g, const
       T* const sums = partial.data() + p * stride;
       map_rows_here<S>(rows, p * piece, std::min(rows.count, (p + 1) * piece), dx, {&g, &x},
                        [&](T* out, const auto& in, int64_t first, int64_t count) {
-                         body(out, dweight.defined() ? sums : nullptr, dbias.defined() ? sums + rows.n : nullptr, in,
-                              first, count);
+                         body(out, learned ? sums : nullptr, learned ? sums + rows.n : nullptr, in, first, count);
                        });
     }
   });

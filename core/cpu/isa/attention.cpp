@@ -10,14 +10,12 @@ GRADUS_FN int64_t seen(int64_t n, int64_t visible) { return visible < 0 ? 0 : vi
 // s = exp(scale s - shift) in the first `count` columns, 0 in the others; returns the sum.
 template <class T>
 GRADUS_FN T exp_row(T* s, int64_t count, int64_t n, T scale, T shift) {
-  Vector<T> sum = {};
-  for_vectors<T>(count, [&](int64_t i, auto part) {
-    const Vector<T> e = exp(load(s + i, part, -infinity<T>) * scale - shift);
-    store(s + i, e, part);
-    sum += e;
-  });
   for_vectors<T>(n - count, [&](int64_t i, auto part) { store(s + count + i, Vector<T>{}, part); });
-  return sum_lanes<T>(sum);
+  return sum_of<T>(count, [&](int64_t i, auto part) {
+    const Vector<T> e = exp_below(load(s + i, part, -infinity<T>) * scale - shift);
+    store(s + i, e, part);
+    return e;
+  });
 }
 
 template <class T>
@@ -28,7 +26,7 @@ void softmax_block(T* s, int64_t rows, int64_t n, T scale, int64_t visible, int6
     const T before = top[row], now = larger(before, largest(s, count) * scale);
     const T block = exp_row(s, count, n, scale, now);
     top[row] = now;
-    correction[row] = math::exp(before - now);
+    correction[row] = exp_below(before - now);
     sum[row] = sum[row] * correction[row] + block;
   }
 }
@@ -54,11 +52,8 @@ void scale_rows(T* x, int64_t stride, int64_t rows, int64_t n, const T* factor) 
 
 template <class T>
 void dot_rows(T* y, const T* a, int64_t stride_a, const T* b, int64_t stride_b, int64_t rows, int64_t n) {
-  for (int64_t row = 0; row < rows; ++row, a += stride_a, b += stride_b) {
-    Vector<T> products = {};
-    for_vectors<T>(n, [&](int64_t i, auto count) { products += load<T>(a + i, count) * load<T>(b + i, count); });
-    y[row] = sum_lanes<T>(products);
-  }
+  for (int64_t row = 0; row < rows; ++row, a += stride_a, b += stride_b)
+    y[row] = sum_of<T>(n, [&](int64_t i, auto count) { return load<T>(a + i, count) * load<T>(b + i, count); });
 }
 
 template <class T>

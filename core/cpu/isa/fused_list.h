@@ -18,8 +18,8 @@ struct SoftmaxLoops {
   void (*scaled_exp)(T* y, const T* x, const T* shift, const T* scale, int64_t rows, int64_t n);
 };
 
-/// Over rows of n, or over n elements of one channel. Weight and bias may be null, and so may the outputs of the
-/// backward loops; those of weight and bias are added to.
+/// Over rows of n, or over n elements of one channel. Weight and bias may be null. The backward loops add to dweight
+/// and dbias, which are null together or not at all; dx may be null too.
 template <class T>
 struct NormLoops {
   void (*layer_norm)(T* y, T* mean, T* rstd, const T* x, const T* weight, const T* bias, int64_t rows, int64_t n,

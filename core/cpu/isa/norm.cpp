@@ -8,21 +8,15 @@ namespace {
 
 template <class T>
 T sum(const T* x, int64_t n) {
-  Vector<T> total = {};
-  for_vectors<T>(n, [&](int64_t i, auto count) { total += load<T>(x + i, count); });
-  return sum_lanes<T>(total);
+  return sum_of<T>(n, [&](int64_t i, auto count) { return load<T>(x + i, count); });
 }
 
 template <class T>
 void deviations(T* sums, const T* x, int64_t n, T center) {
-  Vector<T> first = {}, second = {};
-  for_vectors<T>(n, [&](int64_t i, auto count) {
+  two_sums_of(sums[0], sums[1], n, [&](int64_t i, auto count) {
     const Vector<T> d = load(x + i, count, center) - center;
-    first += d;
-    second += d * d;
+    return Two<T>{d, d * d};
   });
-  sums[0] = sum_lanes<T>(first);
-  sums[1] = sum_lanes<T>(second);
 }
 
 // A factor of each column, or ones.
@@ -43,6 +37,7 @@ void layer_norm(T* y, T* mean, T* rstd, const T* x, const T* weight, const T* bi
     mean[row] = center;
     rstd[row] = scale;
     for_vectors<T>(n, [&](int64_t i, auto count) {
+      expect(x + n + i);
       const Vector<T> normal = (load<T>(x + i, count) - center) * scale;
       const Vector<T> offset = bias ? load<T>(bias + i, count) : Vector<T>{};
       store(y + i, normal * factor(weight, i, count) + offset, count);
@@ -58,22 +53,27 @@ void rms_norm(T* y, T* rstd, const T* x, const T* weight, int64_t rows, int64_t 
     const T scale = T(1) / math::sqrt(sums[1] / T(n) + eps);
     rstd[row] = scale;
     for_vectors<T>(n, [&](int64_t i, auto count) {
+      expect(x + n + i);
       store(y + i, load<T>(x + i, count) * scale * factor(weight, i, count), count);
     });
   }
 }
 
-// With z = (x - mean) rstd and h = g weight: dx = rstd (h - mean h - z mean(h z)); RMS norm has neither mean.
-template <bool centered, class T>
-GRADUS_FN void input_gradient(T* dx, const T* g, const T* x, T mean, T rstd, const T* weight, int64_t n) {
-  Vector<T> gradients = {}, products = {};
-  for_vectors<T>(n, [&](int64_t i, auto count) {
-    const Vector<T> h = load<T>(g + i, count) * factor(weight, i, count);
-    if constexpr (centered) gradients += h;
-    products += h * (load(x + i, count, mean) - mean);
+// With z = (x - mean) rstd and h = g weight: dx = rstd (h - mean h - z mean(h z)), dweight += g z, dbias += g. RMS norm
+// has no mean and no bias. dx may be null; dweight and dbias are there when `learned`.
+template <bool centered, bool learned, class T>
+GRADUS_FN void row_backward(T* dx, T* dweight, T* dbias, const T* g, const T* x, T mean, T rstd, const T* weight,
+                            int64_t n) {
+  T gradients, products;
+  two_sums_of(gradients, products, n, [&](int64_t i, auto count) {
+    const Vector<T> v = load<T>(g + i, count), d = load(x + i, count, mean) - mean;
+    if constexpr (learned) store(dweight + i, load<T>(dweight + i, count) + v * (d * rstd), count);
+    if constexpr (learned && centered) store(dbias + i, load<T>(dbias + i, count) + v, count);
+    const Vector<T> h = v * factor(weight, i, count);
+    return Two<T>{h, h * d};
   });
-  const T slope = sum_lanes<T>(products) * rstd * rstd / T(n);
-  const T offset = centered ? sum_lanes<T>(gradients) / T(n) : T(0);
+  if (!dx) return;
+  const T slope = products * rstd * rstd / T(n), offset = centered ? gradients / T(n) : T(0);
   for_vectors<T>(n, [&](int64_t i, auto count) {
     const Vector<T> h = load<T>(g + i, count) * factor(weight, i, count);
     store(dx + i, (h - offset - (load<T>(x + i, count) - mean) * slope) * rstd, count);
@@ -81,35 +81,27 @@ GRADUS_FN void input_gradient(T* dx, const T* g, const T* x, T mean, T rstd, con
 }
 
 template <class T>
-GRADUS_FN void add_weight_gradient(T* dweight, const T* g, const T* x, T mean, T rstd, int64_t n) {
-  for_vectors<T>(n, [&](int64_t i, auto count) {
-    const Vector<T> normal = (load<T>(x + i, count) - mean) * rstd;
-    store(dweight + i, load<T>(dweight + i, count) + load<T>(g + i, count) * normal, count);
-  });
-}
-
-template <class T>
-GRADUS_FN void add_bias_gradient(T* dbias, const T* g, int64_t n) {
-  for_vectors<T>(
-      n, [&](int64_t i, auto count) { store(dbias + i, load<T>(dbias + i, count) + load<T>(g + i, count), count); });
-}
-
-template <class T>
 void layer_norm_backward(T* dx, T* dweight, T* dbias, const T* g, const T* x, const T* mean, const T* rstd,
                          const T* weight, int64_t rows, int64_t n) {
   for (int64_t row = 0; row < rows; ++row, g += n, x += n) {
-    if (dweight) add_weight_gradient(dweight, g, x, mean[row], rstd[row], n);
-    if (dbias) add_bias_gradient(dbias, g, n);
-    if (dx) input_gradient<true>(dx + row * n, g, x, mean[row], rstd[row], weight, n);
+    T* const to = dx ? dx + row * n : nullptr;
+    if (dweight)
+      row_backward<true, true>(to, dweight, dbias, g, x, mean[row], rstd[row], weight, n);
+    else
+      row_backward<true, false>(to, dweight, dbias, g, x, mean[row], rstd[row], weight, n);
   }
 }
 
 template <class T>
 void rms_norm_backward(T* dx, T* dweight, const T* g, const T* x, const T* rstd, const T* weight, int64_t rows,
                        int64_t n) {
+  T* const no_bias = nullptr;
   for (int64_t row = 0; row < rows; ++row, g += n, x += n) {
-    if (dweight) add_weight_gradient(dweight, g, x, T(0), rstd[row], n);
-    if (dx) input_gradient<false>(dx + row * n, g, x, T(0), rstd[row], weight, n);
+    T* const to = dx ? dx + row * n : nullptr;
+    if (dweight)
+      row_backward<false, true>(to, dweight, no_bias, g, x, T(0), rstd[row], weight, n);
+    else
+      row_backward<false, false>(to, dweight, no_bias, g, x, T(0), rstd[row], weight, n);
   }
 }
 
@@ -123,14 +115,10 @@ void affine(T* y, const T* x, int64_t n, T center, T scale, T shift) {
 
 template <class T>
 void gradient_sums(T* sums, const T* g, const T* x, int64_t n, T center) {
-  Vector<T> gradients = {}, products = {};
-  for_vectors<T>(n, [&](int64_t i, auto count) {
+  two_sums_of(sums[0], sums[1], n, [&](int64_t i, auto count) {
     const Vector<T> v = load<T>(g + i, count);
-    gradients += v;
-    products += v * (load(x + i, count, center) - center);
+    return Two<T>{v, v * (load(x + i, count, center) - center)};
   });
-  sums[0] = sum_lanes<T>(gradients);
-  sums[1] = sum_lanes<T>(products);
 }
 
 template <class T>

@@ -8,12 +8,10 @@ namespace {
 // Elements past the end of a row are loaded as minus infinity: no maximum, and 0 after exp.
 template <class T>
 GRADUS_FN T sum_exp(const T* x, int64_t n, T shift) {
-  Vector<T> sum = {};
-  for_vectors<T>(n, [&](int64_t i, auto count) { sum += exp(load(x + i, count, -infinity<T>) - shift); });
-  return sum_lanes<T>(sum);
+  return sum_of<T>(n, [&](int64_t i, auto count) { return exp_below(load(x + i, count, -infinity<T>) - shift); });
 }
 
-// A row whose maximum is infinite is shifted by 0: exp then gives the infinity or the zeros it should.
+// A row of minus infinities is shifted by 0, and gives minus infinity.
 template <class T>
 GRADUS_FN T row_logsumexp(const T* x, int64_t n) {
   const T top = largest(x, n), shift = math::abs(top) <= math::largest<T>() ? top : T(0);
@@ -24,13 +22,11 @@ template <class T>
 void softmax(T* y, const T* x, int64_t rows, int64_t n) {
   for (; rows > 0; --rows, y += n, x += n) {
     const T top = largest(x, n);
-    Vector<T> sum = {};
-    for_vectors<T>(n, [&](int64_t i, auto count) {
-      const Vector<T> e = exp(load(x + i, count, -infinity<T>) - top);
-      store(y + i, e, count);
-      sum += e;
-    });
-    const T scale = T(1) / sum_lanes<T>(sum);
+    const T scale = T(1) / sum_of<T>(n, [&](int64_t i, auto count) {
+                      const Vector<T> e = exp_below(load(x + i, count, -infinity<T>) - top);
+                      store(y + i, e, count);
+                      return e;
+                    });
     for_vectors<T>(n, [&](int64_t i, auto count) { store(y + i, load<T>(y + i, count) * scale, count); });
   }
 }
@@ -38,9 +34,7 @@ void softmax(T* y, const T* x, int64_t rows, int64_t n) {
 template <class T>
 void softmax_backward(T* dx, const T* g, const T* y, int64_t rows, int64_t n) {
   for (; rows > 0; --rows, dx += n, g += n, y += n) {
-    Vector<T> products = {};
-    for_vectors<T>(n, [&](int64_t i, auto count) { products += load<T>(g + i, count) * load<T>(y + i, count); });
-    const T dot = sum_lanes<T>(products);
+    const T dot = sum_of<T>(n, [&](int64_t i, auto count) { return load<T>(g + i, count) * load<T>(y + i, count); });
     for_vectors<T>(
         n, [&](int64_t i, auto count) { store(dx + i, (load<T>(g + i, count) - dot) * load<T>(y + i, count), count); });
   }
@@ -57,11 +51,9 @@ void log_softmax(T* y, const T* x, int64_t rows, int64_t n) {
 template <class T>
 void log_softmax_backward(T* dx, const T* g, const T* y, int64_t rows, int64_t n) {
   for (; rows > 0; --rows, dx += n, g += n, y += n) {
-    Vector<T> gradients = {};
-    for_vectors<T>(n, [&](int64_t i, auto count) { gradients += load<T>(g + i, count); });
-    const T sum = sum_lanes<T>(gradients);
+    const T sum = sum_of<T>(n, [&](int64_t i, auto count) { return load<T>(g + i, count); });
     for_vectors<T>(n, [&](int64_t i, auto count) {
-      store(dx + i, load<T>(g + i, count) - exp(load<T>(y + i, count)) * sum, count);
+      store(dx + i, load<T>(g + i, count) - exp_below(load<T>(y + i, count)) * sum, count);
     });
   }
 }
@@ -78,7 +70,7 @@ void scaled_exp(T* y, const T* x, const T* shift, const T* scale, int64_t rows, 
     if (s == 0)
       for_vectors<T>(n, [&](int64_t i, auto count) { store(y + i, Vector<T>{}, count); });
     else
-      for_vectors<T>(n, [&](int64_t i, auto count) { store(y + i, exp(load<T>(x + i, count) - by) * s, count); });
+      for_vectors<T>(n, [&](int64_t i, auto count) { store(y + i, exp_below(load<T>(x + i, count) - by) * s, count); });
   }
 }
 

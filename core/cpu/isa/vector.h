@@ -64,6 +64,12 @@ GRADUS_FN void store(T* p, Vector<T> v, int count) {
     if (j < count) p[j] = lane[j];
 }
 
+/// Asks for the line that holds *p: what the next row begins with is then near when its turn comes.
+template <class T>
+GRADUS_FN void expect(const T* p) {
+  __builtin_prefetch(p);
+}
+
 /// Calls body(i, count) for the vectors that make up [0, n): `count` is Whole<T>, and an int for what is left.
 template <class T, class Body>
 GRADUS_FN void for_vectors(int64_t n, Body body) {
@@ -76,10 +82,18 @@ template <class T>
 GRADUS_FN T larger(T a, T b) {
   return a > b ? a : b;
 }
+// exp(x) for x <= 80, which is all that a softmax asks for. A NaN stays; at the bound the scale, and with it the
+// result, becomes 0.
+GRADUS_FN float exp_below(float x) {
+  const math::polynomial::Exponential e = math::polynomial::exponential(math::polynomial::at_least(-88.02969f, x));
+  const float scale = math::polynomial::power_of_two(e.k);
+  return scale * e.m + scale;
+}
+GRADUS_FN double exp_below(double x) { return math::exp(x); }
 template <class V>
-GRADUS_FN V exp(V x) {
+GRADUS_FN V exp_below(V x) {
   V y;
-  for (int j = 0; j < int(sizeof(V) / sizeof x[0]); ++j) y[j] = math::exp(x[j]);
+  for (int j = 0; j < int(sizeof(V) / sizeof x[0]); ++j) y[j] = exp_below(x[j]);
   return y;
 }
 
@@ -112,12 +126,46 @@ template <class T>
 GRADUS_FN T largest_lane(Vector<T> v) {
   return fold<T>(v, [](Vector<T> a, Vector<T> b) { return larger(a, b); });
 }
+/// Joins the vectors f(i, count) that make up [0, n) to `zero`, in four chains that do not wait for each other.
+template <class T, class R, class F, class Join>
+GRADUS_FN R reduce(int64_t n, R zero, F f, Join join) {
+  constexpr int w = lanes<T>;
+  R a = zero, b = zero, c = zero, d = zero;
+  int64_t i = 0;
+  for (; i + 4 * w <= n; i += 4 * w) {
+    a = join(a, f(i, Whole<T>{}));
+    b = join(b, f(i + w, Whole<T>{}));
+    c = join(c, f(i + 2 * w, Whole<T>{}));
+    d = join(d, f(i + 3 * w, Whole<T>{}));
+  }
+  for (; i + w <= n; i += w) a = join(a, f(i, Whole<T>{}));
+  if (i < n) b = join(b, f(i, static_cast<int>(n - i)));
+  return join(join(a, b), join(c, d));
+}
+/// The sum of the lanes of all f(i, count).
+template <class T, class F>
+GRADUS_FN T sum_of(int64_t n, F f) {
+  return sum_lanes<T>(reduce<T>(n, Vector<T>{}, f, [](Vector<T> a, Vector<T> b) { return a + b; }));
+}
+/// Two such sums at once: f returns two vectors.
+template <class T>
+struct Two {
+  Vector<T> first, second;
+};
+template <class T, class F>
+GRADUS_FN void two_sums_of(T& first, T& second, int64_t n, F f) {
+  const Two<T> sums = reduce<T>(n, Two<T>{}, f, [](const Two<T>& a, const Two<T>& b) {
+    return Two<T>{a.first + b.first, a.second + b.second};
+  });
+  first = sum_lanes<T>(sums.first);
+  second = sum_lanes<T>(sums.second);
+}
 /// The largest of n elements.
 template <class T>
 GRADUS_FN T largest(const T* x, int64_t n) {
-  Vector<T> top = splat(-infinity<T>);
-  for_vectors<T>(n, [&](int64_t i, auto count) { top = larger(top, load(x + i, count, -infinity<T>)); });
-  return largest_lane<T>(top);
+  return largest_lane<T>(reduce<T>(
+      n, splat(-infinity<T>), [&](int64_t i, auto count) { return load(x + i, count, -infinity<T>); },
+      [](Vector<T> a, Vector<T> b) { return larger(a, b); }));
 }
 
 }  // namespace
