@@ -18,6 +18,35 @@ template <class T>
 GRADUS_FN constexpr T largest() {
   return std::numeric_limits<T>::max();
 }
+// Integers wrap around, as in NumPy and PyTorch: in C++ only unsigned arithmetic may.
+template <class T>
+GRADUS_FN T add(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  else
+    return a + b;
+}
+template <class T>
+GRADUS_FN T sub(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+  else
+    return a - b;
+}
+template <class T>
+GRADUS_FN T mul(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  else
+    return a * b;
+}
+template <class T>
+GRADUS_FN T neg(T x) {
+  if constexpr (std::is_integral_v<T>)
+    return sub(T(0), x);
+  else
+    return -x;
+}
 // A NaN in either operand gives NaN, as in PyTorch.
 template <class T>
 GRADUS_FN T minimum(T a, T b) {
@@ -34,7 +63,7 @@ GRADUS_FN T abs(T x) {
   else if constexpr (std::is_floating_point_v<T>)
     return std::fabs(x);
   else
-    return x < 0 ? T(-x) : x;
+    return x < 0 ? neg(x) : x;
 }
 // Python's %: the sign of the divisor. Integer division by zero gives zero instead of a trap; the op has checked
 // scalars.
