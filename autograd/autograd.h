@@ -36,6 +36,9 @@ using TensorFunction = std::function<Tensor(std::span<const Tensor>)>;
 /// random numbers. Trades about a third more time for memory (Chen et al., arXiv 1604.06174). `function` must compute
 /// the same when run again. Derivatives of every order work.
 GRADUS_API Tensor checkpoint(const TensorFunction& function, const std::vector<Tensor>& inputs);
+/// Whether this thread is inside the second run of a checkpoint's function. Whatever counts or averages over forward
+/// passes, such as the running statistics of a batch norm, is left alone then: the first run has moved it.
+GRADUS_API bool is_recomputing();
 
 /// While one lives, ops record the place of their call, and a backward that yields a NaN or an infinity throws
 /// GradError with the op's name and that place. Slow: for finding a fault.

@@ -14,6 +14,21 @@ CheckpointFrame*& active_frame() {
 
 namespace {
 
+thread_local bool recomputing = false;
+
+// Sets a flag for a scope.
+class FlagScope {
+ public:
+  explicit FlagScope(bool& flag) : flag_(flag), before_(flag) { flag_ = true; }
+  ~FlagScope() { flag_ = before_; }
+  FlagScope(const FlagScope&) = delete;
+  FlagScope& operator=(const FlagScope&) = delete;
+
+ private:
+  bool& flag_;
+  bool before_;
+};
+
 // Makes a frame the running one for a scope.
 class FrameScope {
  public:
@@ -68,6 +83,7 @@ void CheckpointFrame::replay() {
     ~Done() { replayed = -1; }
   } done{replayed};
   const FrameScope scope(this);
+  const FlagScope second_run(recomputing);
   const GeneratorScope generator(seed, offset);
   const EnableGrad enable;
   function(inputs);
@@ -77,6 +93,8 @@ void CheckpointFrame::replay() {
 }
 
 }  // namespace detail
+
+bool is_recomputing() { return detail::recomputing; }
 
 Tensor checkpoint(const TensorFunction& function, const std::vector<Tensor>& inputs) {
   if (!grad_enabled()) return function(inputs);

@@ -58,6 +58,7 @@ Tensor full(const Shape& shape, Scalar value, const TensorOptions& options) {
   const Dtype dtype = options.dtype.value_or(float32);
   GRADUS_CHECK(!value.is_floating() || is_floating(dtype), DtypeError,
                "full: a floating value does not fit {}; give .dtype = float32", dtype);
+  detail::check_fits("full", dtype, value);
   Tensor x = make(shape, dtype, options.device.value_or(Device::cpu()));
   kernels::fill(x.device(), x, value);
   return finish(std::move(x), options);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include <gradus/autograd/autograd.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/core/random.h>
 #include <gradus/nn/init.h>
@@ -111,7 +112,7 @@ BatchNorm::BatchNorm(int64_t num_features, const BatchNormOptions& options)
 
 Tensor BatchNorm::normalise(const Tensor& x) {
   const bool tracks = running_mean.defined();
-  if (is_training() && tracks) num_batches_tracked.add_(1);
+  if (is_training() && tracks && !is_recomputing()) num_batches_tracked.add_(1);
   return batch_norm(x, running_mean, running_var, weight, bias, is_training() || !tracks, momentum, eps);
 }
 

@@ -276,6 +276,24 @@ TEST_CASE("checkpoint replays random numbers and notices changed parameters") {
   CHECK_THROWS_AS(z.backward(), GradError);
 }
 
+TEST_CASE("the second run of a checkpoint leaves running statistics alone, in a nested checkpoint too") {
+  const Tensor x = randn({8, 3}, {.requires_grad = true});
+  const auto statistics = [&](int depth) {
+    const Tensor mean = zeros({3}), var = ones({3});
+    TensorFunction block = [&](In in) { return square(batch_norm(in[0], mean, var, Tensor(), Tensor(), true, 0.1)); };
+    for (; depth > 0; --depth) block = [inner = block](In in) { return checkpoint(inner, {in[0]}); };
+    sum(block({{x}})).backward();
+    return std::pair(mean, var);
+  };
+  const auto [mean, var] = statistics(0);
+  for (const int depth : {1, 2}) {
+    const auto [again_mean, again_var] = statistics(depth);
+    CHECK(equal(again_mean, mean));
+    CHECK(equal(again_var, var));
+  }
+  CHECK_FALSE(is_recomputing());
+}
+
 TEST_CASE("anomaly mode names the op and the place of its call") {
   const AnomalyMode anomaly;
   const Tensor x = leaf({0});

@@ -1,5 +1,6 @@
 // Shapes, dtypes, storages, factories, the allocator, the thread pool, printing.
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <sstream>
 #include <thread>
@@ -86,6 +87,25 @@ TEST_CASE("undefined tensors and wrong dtypes throw typed errors") {
   CHECK_THROWS_AS(full({2}, 0.5, {.dtype = int64}), DtypeError);
   CHECK_THROWS_AS(arange(0, 10, 0), ValueError);
   CHECK_THROWS_AS(zeros({2}, {.device = Device::cuda(0)}), DeviceError);
+}
+
+TEST_CASE("numbers that do not fit their dtype are refused, or read as the nearest integer") {
+  CHECK(Scalar(1e300).to<int64_t>() == std::numeric_limits<int64_t>::max());
+  CHECK(Scalar(-1e300).to<int32_t>() == std::numeric_limits<int32_t>::min());
+  CHECK(Scalar(0x1p63).to<int64_t>() == std::numeric_limits<int64_t>::max());
+  CHECK(Scalar(-0x1p63).to<int64_t>() == std::numeric_limits<int64_t>::min());
+  CHECK(Scalar(255.9).to<uint8_t>() == 255);
+  CHECK(Scalar(-0.5).to<uint8_t>() == 0);
+  CHECK(Scalar(-7.9).to<int32_t>() == -7);
+  CHECK(Scalar(std::nan("")).to<int64_t>() == 0);
+  CHECK(Scalar(std::nan("")).to<bool>());
+  CHECK(full({}, 1e30).item<int64_t>() == std::numeric_limits<int64_t>::max());
+
+  CHECK_THROWS_AS(full({2}, 300, {.dtype = uint8}), ValueError);
+  CHECK_THROWS_AS(zeros({2}, {.dtype = int32}).fill_(int64_t(1) << 31), ValueError);
+  const Tensor x = zeros({1}, {.dtype = int64});
+  CHECK((x - std::numeric_limits<int64_t>::min()).item<int64_t>() == std::numeric_limits<int64_t>::min());
+  CHECK((zeros({1}, {.dtype = uint8}) - 1).item<int64_t>() == 255);  // arithmetic wraps around
 }
 
 TEST_CASE("factories fill what they say") {

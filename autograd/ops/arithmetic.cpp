@@ -4,6 +4,7 @@
 #include <limits>
 
 #include <gradus/autograd/detail/elementwise.h>
+#include <gradus/core/math.h>
 
 namespace gradus {
 
@@ -37,7 +38,7 @@ Tensor sub(const Tensor& x, const Tensor& y) {
 Tensor sub(const Tensor& x, Scalar y) {
   detail::check_numeric("sub", x);
   detail::check_scalar("sub", x, y);
-  const Scalar minus_y = y.is_floating() ? Scalar(-y.to<double>()) : Scalar(-y.to<int64_t>());
+  const Scalar minus_y = y.is_floating() ? Scalar(-y.to<double>()) : Scalar(math::neg(y.to<int64_t>()));
   return record("sub", map(Elementwise::add_scalar, x, {minus_y, 0}), {&x}, save(),
                 [](const Tensor& g, const Saved&) -> Grads { return {g}; });
 }

@@ -17,12 +17,6 @@ void check_broadcast(const char* op, const Tensor& target, const Tensor& source)
                "{}: {} does not broadcast to the target {}", op, source.shape(), target.shape());
 }
 
-// A scalar that takes part in arithmetic with an integer tensor must be an integer.
-void check_scalar(const char* op, const Tensor& x, Scalar value) {
-  GRADUS_CHECK(!value.is_floating() || is_floating(x.dtype()), DtypeError,
-               "{}: {} and a floating scalar; convert with x.to(float32)", op, x.dtype());
-}
-
 const Tensor& apply(const char* op, Elementwise kernel, const Tensor& target, const Tensor* source, Params params) {
   GRADUS_CHECK(target.dtype() != boolean, DtypeError,
                "{}: boolean has no arithmetic; use logical_and, logical_or, or x.to(int64)", op);
@@ -45,7 +39,8 @@ const Tensor& Tensor::copy_(const Tensor& source) const {
 
 const Tensor& Tensor::fill_(Scalar value) const {
   detail::check_in_place("fill_", *this);
-  check_scalar("fill_", *this, value);
+  detail::check_scalar("fill_", *this, value);
+  detail::check_fits("fill_", dtype(), value);
   Tensor y = writable(*this);
   kernels::fill(device(), y, value);
   return *this;
@@ -57,13 +52,13 @@ const Tensor& Tensor::add_(const Tensor& other, Scalar alpha) const {
   detail::check_in_place("add_", *this, {&other});
   detail::check_same("add_", *this, other);
   check_broadcast("add_", *this, other);
-  check_scalar("add_", *this, alpha);
+  detail::check_scalar("add_", *this, alpha);
   return apply("add_", Elementwise::add_scaled, *this, &other, {alpha, 0});
 }
 
 const Tensor& Tensor::add_(Scalar value) const {
   detail::check_in_place("add_", *this);
-  check_scalar("add_", *this, value);
+  detail::check_scalar("add_", *this, value);
   return apply("add_", Elementwise::add_scalar, *this, nullptr, {value, 0});
 }
 
@@ -76,7 +71,7 @@ const Tensor& Tensor::mul_(const Tensor& other) const {
 
 const Tensor& Tensor::mul_(Scalar value) const {
   detail::check_in_place("mul_", *this);
-  check_scalar("mul_", *this, value);
+  detail::check_scalar("mul_", *this, value);
   return apply("mul_", Elementwise::mul_scalar, *this, nullptr, {value, 0});
 }
 

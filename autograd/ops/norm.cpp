@@ -1,5 +1,6 @@
 // Normalisations. Each is a fused kernel forward and backward; derivatives of higher order go through the composite
 // twin written in public ops.
+#include <gradus/autograd/autograd.h>
 #include <gradus/autograd/detail/twin.h>
 #include <gradus/autograd/ops.h>
 #include <gradus/core/detail/check.h>
@@ -168,7 +169,7 @@ namespace {
 
 // running = keep running + share value, in place: a statistic is no part of the graph.
 void move_running(const Tensor& running, double keep, const Tensor& value, double share) {
-  if (!running.defined()) return;
+  if (!running.defined() || is_recomputing()) return;
   const NoGrad guard;
   running.mul_(keep);
   running.add_(value.to(running.dtype()), share);

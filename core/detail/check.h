@@ -37,4 +37,21 @@ inline void check_floating(const char* op, const char* argument, const Tensor& x
                op, argument, x.dtype());
 }
 
+/// A scalar takes the tensor's dtype; a floating one does not fit an integer or boolean tensor.
+inline void check_scalar(const char* op, const Tensor& x, Scalar value) {
+  GRADUS_CHECK(!value.is_floating() || is_floating(x.dtype()), DtypeError,
+               "{}: {} and a floating scalar; convert the tensor with x.to(float32)", op, x.dtype());
+}
+
+/// An integer that `dtype` can hold: wrapped round, it would be another number.
+inline void check_fits(const char* op, Dtype dtype, Scalar value) {
+  if (value.is_floating() || is_floating(dtype)) return;
+  const int64_t n = value.to<int64_t>();
+  const bool fits = dtype == uint8     ? n == static_cast<uint8_t>(n)
+                    : dtype == int32   ? n == static_cast<int32_t>(n)
+                    : dtype == boolean ? n == 0 || n == 1
+                                       : true;
+  GRADUS_CHECK(fits, ValueError, "{}: {} does not fit {}", op, n, dtype);
+}
+
 }  // namespace gradus::detail
