@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.h"
+#include "golden/generate.h"
 #include "op_table/op_table.h"
 
 using namespace op_table;
@@ -82,15 +83,14 @@ std::vector<Tensor> gradients(const Sample& sample, std::vector<Tensor>& inputs)
     }
   const Tensor y = sample.call(inputs);
   Tensor w = empty(y.shape(), {.dtype = float64});
-  for (int64_t i = 0; i < w.numel(); ++i)
-    w.mutable_data<double>()[i] = 0.5 + std::fmod(0.6180339887498949 * static_cast<double>(i + 1), 1.0);
+  for (int64_t i = 0; i < w.numel(); ++i) w.mutable_data<double>()[i] = golden::weight_at(i);
   y.backward(w.to(y.dtype()));
   std::vector<Tensor> result;
   for (const Tensor& x : leaves) result.push_back(x.grad().defined() ? x.grad() : zeros_like(x));
   return result;
 }
 
-const nlohmann::json& golden() {
+const nlohmann::json& recorded() {
   static const nlohmann::json values = [] {
     std::ifstream file("tests/golden/ops.json");
     return file ? nlohmann::json::parse(file) : nlohmann::json::object();
@@ -154,17 +154,17 @@ TEST_CASE("forward in float64 equals the recorded PyTorch values", "[golden]") {
   for_each_sample([](const Row& row, const Sample& sample) {
     if (!row.golden) return;
     const std::string key = row.name + "/" + sample.label;
-    if (!golden().contains(key)) {
+    if (!recorded().contains(key)) {
       FAIL_CHECK("no recorded values; add the sample to tests/golden/record.py and run it");
       return;
     }
     std::vector<Tensor> inputs = make_inputs(sample);
-    CHECK(difference(sample.call(inputs), from_json(golden().at(key).at("out"))) <= 1e-11);
-    if (row.order == 0 || !golden().at(key).contains("grads")) return;
+    CHECK(difference(sample.call(inputs), from_json(recorded().at(key).at("out"))) <= 1e-11);
+    if (row.order == 0 || !recorded().at(key).contains("grads")) return;
     const std::vector<Tensor> grads = gradients(sample, inputs);
     for (size_t i = 0; i < grads.size(); ++i) {
       INFO("gradient " << i);
-      CHECK(difference(grads[i], from_json(golden().at(key).at("grads").at(i))) <= 1e-10);
+      CHECK(difference(grads[i], from_json(recorded().at(key).at("grads").at(i))) <= 1e-10);
     }
   });
 }

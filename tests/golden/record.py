@@ -4,8 +4,8 @@
 usage: build/ci/tests/test_ops '[.samples]' && tests/golden/record.py      (from the root of the repository)
 
 Needs PyTorch (Debian: python3-torch). Every sample with recorded values has an entry in EXPRESSIONS, «op/label»: a
-function of the inputs as float64 (int64, bool) tensors. The table itself says how inputs are made; this script repeats
-the generator (splitmix64) and the weights of the sum whose gradients are recorded.
+function of the inputs as float64 (int64, bool) tensors. The table itself says how inputs are made; this script takes
+the generator and the weights of the sum whose gradients are recorded from generate.py.
 """
 import json
 import math
@@ -14,16 +14,7 @@ import sys
 import torch
 
 from expressions import EXPRESSIONS
-
-MASK = (1 << 64) - 1
-
-
-def uniform_at(index, i):
-    z = ((index + 1) * 0x9E3779B97F4A7C15 + i * 0xD1B54A32D192ED03) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    z ^= z >> 31
-    return (z >> 11) * 2.0**-53
+from generate import uniform_at, weight_at
 
 
 def make_input(index, spec):
@@ -51,7 +42,7 @@ def record(sample):
     entry = {"out": as_json(out)}
     leaves = [x for x in inputs if x.requires_grad]
     if leaves and out.requires_grad:
-        weights = torch.tensor([0.5 + math.fmod(0.6180339887498949 * (i + 1), 1.0) for i in range(out.numel())], dtype=out.dtype)
+        weights = torch.tensor([weight_at(i) for i in range(out.numel())], dtype=out.dtype)
         grads = torch.autograd.grad(out, leaves, weights.reshape(out.shape), allow_unused=True)
         entry["grads"] = [as_json(g if g is not None else torch.zeros_like(x)) for g, x in zip(grads, leaves)]
     return entry
