@@ -98,7 +98,7 @@ bool is_recomputing() { return detail::recomputing; }
 
 Tensor checkpoint(const TensorFunction& function, const std::vector<Tensor>& inputs) {
   if (!grad_enabled()) return function(inputs);
-  Ref<detail::CheckpointFrame> frame(new detail::CheckpointFrame);
+  const auto frame = make_ref<detail::CheckpointFrame>();
   frame->function = function;
   frame->inputs = inputs;
   frame->seed = default_generator().seed();

@@ -70,7 +70,7 @@ Ref<Node> Node::make(const char* op, const Tensor& y, std::span<const Tensor* co
   node->saved_ = new (block + saved_at) detail::SavedTensor[saved];
   if (captures_size) node->captures_ = std::memcpy(block + captures_at, captures, captures_size);
   if (anomaly_depth > 0) node->extras().where = call_place();
-  return Ref<Node>(node);
+  return Ref<Node>::adopt(node);
 }
 
 Ref<Node> Node::make_leaf(const Tensor& leaf) {
@@ -80,7 +80,7 @@ Ref<Node> Node::make_leaf(const Tensor& leaf) {
   node->shape_ = leaf.shape();
   node->dtype_ = leaf.dtype();
   node->device_ = leaf.device();
-  return Ref<Node>(node);
+  return Ref<Node>::adopt(node);
 }
 
 Node::~Node() {

@@ -32,7 +32,7 @@ void Tensor::set_grad(const Tensor& gradient) const {
 
 Tensor Tensor::detach() const {
   const TensorImpl& x = impl();
-  return Tensor(Ref<TensorImpl>(new TensorImpl(x.storage, x.offset, x.shape, x.strides, x.dtype)));
+  return Tensor(make_ref<TensorImpl>(x.storage, x.offset, x.shape, x.strides, x.dtype));
 }
 
 void register_hook(const Tensor& x, TensorHook hook) {

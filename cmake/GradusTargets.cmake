@@ -95,6 +95,8 @@ function(gradus_library)
   if(GRADUS_HAVE_ONEDNN)
     target_link_libraries(gradus PRIVATE ${GRADUS_ONEDNN_LIBRARY})
   endif()
+  # Calls inside the library are direct: nobody is meant to put another function in the place of ours.
+  target_link_options(gradus PRIVATE -Wl,-Bsymbolic-functions)
   target_link_options(gradus PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/gradus.map)
   if(NOT GRADUS_SANITIZE)  # what is declared but not defined shows here, not in a user's program
     target_link_options(gradus PRIVATE -Wl,-z,defs)

@@ -26,7 +26,7 @@ int64_t checked_numel(const Shape& shape, Dtype dtype) {
 
 Tensor make(const Shape& shape, Dtype dtype, Device device) {
   const int64_t n = checked_numel(shape, dtype);
-  return Tensor(Ref<TensorImpl>(new TensorImpl(Storage::allocate(n * itemsize(dtype), device), shape, n, dtype)));
+  return Tensor(make_ref<TensorImpl>(Storage::allocate(n * itemsize(dtype), device), 0, shape, n, dtype));
 }
 
 Tensor finish(Tensor x, const TensorOptions& options) {
@@ -131,8 +131,8 @@ Tensor from_blob(void* data, const Shape& shape, Dtype dtype, std::function<void
   GRADUS_CHECK(data != nullptr || n == 0, ValueError, "from_blob: null data for {}", shape);
   GRADUS_CHECK(reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(itemsize(dtype)) == 0, ValueError,
                "from_blob: data is not aligned for {}; copy it to aligned memory first", dtype);
-  return Tensor(Ref<TensorImpl>(
-      new TensorImpl(Storage::borrow(data, n * itemsize(dtype), Device::cpu(), std::move(release)), shape, n, dtype)));
+  return Tensor(make_ref<TensorImpl>(Storage::borrow(data, n * itemsize(dtype), Device::cpu(), std::move(release)), 0,
+                                     shape, n, dtype));
 }
 
 }  // namespace gradus

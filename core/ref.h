@@ -14,8 +14,9 @@ namespace gradus {
 GRADUS_API void* small_allocate(size_t bytes);
 GRADUS_API void small_free(void* p, size_t bytes) noexcept;
 
-/// Base of what Ref counts. (The compiler's atomic operations, because <atomic> is a fifth of the budget that a
-/// script's compile time has for headers.)
+/// Base of what Ref counts. An object is born with a count of one, its maker's, which make_ref() hands over. (The
+/// compiler's atomic operations, because <atomic> is a fifth of the budget that a script's compile time has for
+/// headers.)
 class GRADUS_API RefCounted {
  public:
   RefCounted() = default;
@@ -36,7 +37,7 @@ class GRADUS_API RefCounted {
   virtual void destroy() noexcept { delete this; }
 
  private:
-  mutable uint32_t count_ = 0;
+  mutable uint32_t count_ = 1;
 };
 
 /// Counting handle, the size of a pointer.
@@ -45,6 +46,7 @@ class Ref {
  public:
   Ref() = default;
   Ref(std::nullptr_t) {}
+  /// One more handle of an object that is held already.
   explicit Ref(T* p) : p_(p) {
     if (p_) p_->retain();
   }
@@ -68,7 +70,7 @@ class Ref {
   bool operator==(const Ref& other) const noexcept { return p_ == other.p_; }
   /// Gives up the count without decrementing it.
   T* leak() noexcept { return std::exchange(p_, nullptr); }
-  /// Takes over a count that leak() gave up.
+  /// Takes over a count: the one that leak() gave up, or that of a new object.
   static Ref adopt(T* p) noexcept {
     Ref ref;
     ref.p_ = p;
@@ -78,5 +80,11 @@ class Ref {
  private:
   T* p_ = nullptr;
 };
+
+/// A new object, and its first handle.
+template <class T, class... Args>
+Ref<T> make_ref(Args&&... args) {
+  return Ref<T>::adopt(new T(std::forward<Args>(args)...));
+}
 
 }  // namespace gradus

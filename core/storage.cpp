@@ -42,11 +42,11 @@ std::string memory_summary(Device device) {
 
 Ref<Storage> Storage::allocate(int64_t bytes, Device device) {
   void* data = allocator(device).allocate(bytes);
-  return Ref<Storage>(new Storage(data, bytes, device));
+  return Ref<Storage>::adopt(new Storage(data, bytes, device));
 }
 
 Ref<Storage> Storage::borrow(void* data, int64_t bytes, Device device, std::function<void()> release) {
-  Ref<Storage> storage(new Storage(data, bytes, device));
+  Ref<Storage> storage = Ref<Storage>::adopt(new Storage(data, bytes, device));
   storage->borrowed_ = true;
   if (release) storage->release_ = new std::function<void()>(std::move(release));
   return storage;

@@ -32,8 +32,9 @@ TensorImpl::TensorImpl(Ref<Storage> storage_, int64_t offset_, const Shape& shap
       device(storage->device()),
       contiguous(numel == 0 || strides_are_contiguous(shape_, strides_)) {}
 
-TensorImpl::TensorImpl(Ref<Storage> storage_, const Shape& shape_, int64_t numel_, Dtype dtype_)
+TensorImpl::TensorImpl(Ref<Storage> storage_, int64_t offset_, const Shape& shape_, int64_t numel_, Dtype dtype_)
     : storage(std::move(storage_)),
+      offset(offset_),
       numel(numel_),
       shape(shape_),
       strides(contiguous_strides(shape_)),
@@ -109,7 +110,7 @@ Tensor as_strided(const Tensor& x, const Shape& shape, const Shape& strides, int
   GRADUS_CHECK(shape.numel() == 0 || (low >= 0 && high < available), ShapeError,
                "as_strided: shape {} with strides {} from {} leaves the storage of {} elements", shape, strides, offset,
                available);
-  return Tensor(Ref<TensorImpl>(new TensorImpl(x.impl().storage, offset, shape, strides, x.dtype())));
+  return Tensor(make_ref<TensorImpl>(x.impl().storage, offset, shape, strides, x.dtype()));
 }
 
 Tensor dense(const Tensor& x) {
@@ -120,8 +121,7 @@ Tensor dense(const Tensor& x) {
 }
 
 Tensor reshaped(const Tensor& x, const Shape& shape) {
-  return Tensor(
-      Ref<TensorImpl>(new TensorImpl(x.impl().storage, x.impl().offset, shape, contiguous_strides(shape), x.dtype())));
+  return Tensor(make_ref<TensorImpl>(x.impl().storage, x.impl().offset, shape, shape.numel(), x.dtype()));
 }
 
 Scalar Tensor::item_scalar() const {

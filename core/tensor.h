@@ -23,8 +23,8 @@ class Tensor;
 class GRADUS_API TensorImpl final : public RefCounted {
  public:
   TensorImpl(Ref<Storage> storage, int64_t offset, const Shape& shape, const Shape& strides, Dtype dtype);
-  /// A contiguous tensor at the start of its storage.
-  TensorImpl(Ref<Storage> storage, const Shape& shape, int64_t numel, Dtype dtype);
+  /// A contiguous tensor.
+  TensorImpl(Ref<Storage> storage, int64_t offset, const Shape& shape, int64_t numel, Dtype dtype);
   ~TensorImpl() override;
 
   Ref<Storage> storage;

@@ -16,13 +16,13 @@ class Shared {
  public:
   Shared() = default;
   template <class T>
-  requires std::is_base_of_v<Base, T> Shared(T object) : holder_(new Value<T>(std::move(object))) {}
+  requires std::is_base_of_v<Base, T> Shared(T object) : holder_(make_ref<Value<T>>(std::move(object))) {}
   template <class P>
   requires requires(const P& p) {
     { *p } -> std::convertible_to<const Base&>;
     static_cast<bool>(p);
   }
-  Shared(P pointer) : holder_(pointer ? new Pointer<P>(std::move(pointer)) : nullptr) {}
+  Shared(P pointer) : holder_(pointer ? Ref<Holder>(make_ref<Pointer<P>>(std::move(pointer))) : nullptr) {}
 
   explicit operator bool() const { return static_cast<bool>(holder_); }
   const Base& operator*() const { return holder_->get(); }

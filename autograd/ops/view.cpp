@@ -10,7 +10,7 @@ namespace gradus {
 namespace {
 
 Tensor window(const Tensor& x, const Shape& shape, const Shape& strides, int64_t shift = 0) {
-  return Tensor(Ref<TensorImpl>(new TensorImpl(x.impl().storage, x.impl().offset + shift, shape, strides, x.dtype())));
+  return Tensor(make_ref<TensorImpl>(x.impl().storage, x.impl().offset + shift, shape, strides, x.dtype()));
 }
 
 // Replaces one -1 by what is left, and checks that the element count stays.
@@ -79,10 +79,16 @@ Tensor alias(const Tensor& x) {
 
 Tensor Tensor::view(const Shape& wanted) const {
   const Shape shape = complete_shape("view", *this, wanted);
-  const std::optional<Shape> strides = view_strides(*this, shape);
-  GRADUS_CHECK(strides, ShapeError, "view: {} with strides {} cannot be seen as {}; use reshape, which copies",
-               this->shape(), this->strides(), shape);
-  return record("view", window(*this, shape, *strides), {this}, save(),
+  Tensor y;
+  if (is_contiguous()) {
+    y = reshaped(*this, shape);
+  } else {
+    const std::optional<Shape> strides = view_strides(*this, shape);
+    GRADUS_CHECK(strides, ShapeError, "view: {} with strides {} cannot be seen as {}; use reshape, which copies",
+                 this->shape(), this->strides(), shape);
+    y = window(*this, shape, *strides);
+  }
+  return record("view", std::move(y), {this}, save(),
                 [before = this->shape()](const Tensor& g, const Saved&) -> Grads { return {g.reshape(before)}; });
 }
 
