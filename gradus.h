@@ -25,6 +25,7 @@
 #include <gradus/nn/evaluate.h>
 #include <gradus/nn/init.h>
 #include <gradus/nn/layers.h>
+#include <gradus/nn/loss.h>
 #include <gradus/nn/module.h>
 #include <gradus/nn/summary.h>
 #include <gradus/nn/transformer.h>

@@ -312,12 +312,19 @@ GRADUS_API Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction redu
 GRADUS_API Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean);
 GRADUS_API Tensor huber_loss(const Tensor& x, const Tensor& target, double delta = 1,
                              Reduction reduction = Reduction::mean);
+/// The Huber loss divided by its delta, here named beta: slope 1 beyond beta. l1_loss when beta is 0.
+GRADUS_API Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, double beta = 1,
+                                 Reduction reduction = Reduction::mean);
+/// `weight`, broadcast to the losses, multiplies them before they are reduced.
 GRADUS_API Tensor binary_cross_entropy(const Tensor& probability, const Tensor& target,
-                                       Reduction reduction = Reduction::mean);
+                                       Reduction reduction = Reduction::mean, const Tensor& weight = {});
+/// `pos_weight`, broadcast as well, multiplies the part of positive targets.
 GRADUS_API Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
-                                                   Reduction reduction = Reduction::mean,
-                                                   const Tensor& pos_weight = {});
+                                                   Reduction reduction = Reduction::mean, const Tensor& pos_weight = {},
+                                                   const Tensor& weight = {});
 /// sum target (log target - x), x being log-probabilities; `mean` divides by the batch (PyTorch's batchmean).
-GRADUS_API Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean);
+/// log_target: `target` holds logarithms too.
+GRADUS_API Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
+                         bool log_target = false);
 
 }  // namespace gradus

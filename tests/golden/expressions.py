@@ -321,14 +321,21 @@ EXPRESSIONS.update({
     "l1_loss/none": lambda x, t: F.l1_loss(x, t, reduction="none"),
     "huber_loss/mean": F.huber_loss,
     "huber_loss/delta": lambda x, t: F.huber_loss(x, t, reduction="none", delta=0.5),
+    "smooth_l1_loss/mean": F.smooth_l1_loss,
+    "smooth_l1_loss/beta": lambda x, t: F.smooth_l1_loss(x, t, reduction="none", beta=0.5),
+    "smooth_l1_loss/beta_0": lambda x, t: F.smooth_l1_loss(x, t, reduction="sum", beta=0),
     "binary_cross_entropy/mean": F.binary_cross_entropy,
     "binary_cross_entropy/none": lambda x, t: F.binary_cross_entropy(x, t, reduction="none"),
+    "binary_cross_entropy/weight": lambda x, t, w: (F.binary_cross_entropy(x, t, reduction="none") * w).mean(),
     "binary_cross_entropy_with_logits/mean": F.binary_cross_entropy_with_logits,
     # PyTorch has no derivative for pos_weight, so its definition stands here.
     "binary_cross_entropy_with_logits/pos_weight": lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * F.softplus(-x),
+    "binary_cross_entropy_with_logits/weight": lambda x, t, p, w:
+        (((1 - t) * x + (1 + (p - 1) * t) * F.softplus(-x)) * w).mean(),
     "kl_div/batch_mean": lambda x, t: F.kl_div(x, t, reduction="batchmean"),
     "kl_div/sum": lambda x, t: F.kl_div(x, t, reduction="sum"),
     "kl_div/none": lambda x, t: F.kl_div(x, t, reduction="none"),
+    "kl_div/log_target": lambda x, t: F.kl_div(x, t, reduction="batchmean", log_target=True),
 })
 
 

@@ -32,6 +32,15 @@ std::vector<BadInput> bad_pairs(Tensor (*loss)(const Tensor&, const Tensor&, Red
 Tensor huber_of_one(const Tensor& x, const Tensor& target, Reduction reduction) {
   return huber_loss(x, target, 1, reduction);
 }
+Tensor smooth_l1_of_one(const Tensor& x, const Tensor& target, Reduction reduction) {
+  return smooth_l1_loss(x, target, 1, reduction);
+}
+Tensor bce_of_probabilities(const Tensor& x, const Tensor& target, Reduction reduction) {
+  return binary_cross_entropy(x, target, reduction);
+}
+Tensor kl_of_probabilities(const Tensor& x, const Tensor& target, Reduction reduction) {
+  return kl_div(x, target, reduction);
+}
 Tensor bce_unweighted(const Tensor& x, const Tensor& target, Reduction reduction) {
   return binary_cross_entropy_with_logits(x, target, reduction);
 }
@@ -177,19 +186,36 @@ std::vector<BadInput> with(std::vector<BadInput> list, const BadInput& another) 
        [](In x) { return huber_loss(x[0], x[1], 0.5, Reduction::none); }}},
      with(bad_pairs(huber_of_one), bad<ValueError>(
                                        "delta", [] { huber_loss(ones({2}), ones({2}), 0); }, "delta is 0"))},
+    {"smooth_l1_loss",
+     {{"mean", {F({3, 4}, -2, 2), F({3, 4}, -2, 2)}, [](In x) { return smooth_l1_loss(x[0], x[1]); }},
+      {"beta",
+       {F({3, 4}, -2, 2), F({3, 4}, -2, 2)},
+       [](In x) { return smooth_l1_loss(x[0], x[1], 0.5, Reduction::none); }},
+      {"beta_0", {F({3, 4}), F({3, 4})}, [](In x) { return smooth_l1_loss(x[0], x[1], 0, Reduction::sum); }}},
+     with(bad_pairs(smooth_l1_of_one), bad<ValueError>(
+                                           "beta", [] { smooth_l1_loss(ones({2}), ones({2}), -1); }, "beta is -1"))},
     {"binary_cross_entropy",
      {{"mean", {F({3, 4}, 0.1, 0.9), F({3, 4}, 0, 1)}, [](In x) { return binary_cross_entropy(x[0], x[1]); }},
       {"none",
        {F({5}, 0.1, 0.9), F({5}, 0, 1)},
-       [](In x) { return binary_cross_entropy(x[0], x[1], Reduction::none); }}},
-     with(bad_pairs(binary_cross_entropy), bad<ValueError>(
-                                               "logits", [] { binary_cross_entropy(tensor({0.5, 2}), ones({2})); },
-                                               "binary_cross_entropy_with_logits"))},
+       [](In x) { return binary_cross_entropy(x[0], x[1], Reduction::none); }},
+      {"weight",
+       {F({3, 4}, 0.1, 0.9), F({3, 4}, 0, 1), F({3, 1}, 0.5, 3)},
+       [](In x) { return binary_cross_entropy(x[0], x[1], Reduction::mean, x[2]); }}},
+     with(with(bad_pairs(bce_of_probabilities), bad<ValueError>(
+                                                    "logits", [] { binary_cross_entropy(tensor({0.5, 2}), ones({2})); },
+                                                    "binary_cross_entropy_with_logits")),
+          bad<ShapeError>(
+              "weight", [] { binary_cross_entropy(ones({2}), ones({2}), Reduction::mean, ones({3, 2})); },
+              "weight [3, 2]"))},
     {"binary_cross_entropy_with_logits",
      {{"mean", {F({3, 4}, -4, 4), F({3, 4}, 0, 1)}, [](In x) { return binary_cross_entropy_with_logits(x[0], x[1]); }},
       {"pos_weight",
        {F({3, 4}, -4, 4), F({3, 4}, 0, 1), F({4}, 0.5, 3)},
-       [](In x) { return binary_cross_entropy_with_logits(x[0], x[1], Reduction::none, x[2]); }}},
+       [](In x) { return binary_cross_entropy_with_logits(x[0], x[1], Reduction::none, x[2]); }},
+      {"weight",
+       {F({3, 4}, -4, 4), F({3, 4}, 0, 1), F({4}, 0.5, 3), F({3, 1}, 0.5, 3)},
+       [](In x) { return binary_cross_entropy_with_logits(x[0], x[1], Reduction::mean, x[2], x[3]); }}},
      with(bad_pairs(bce_unweighted),
           bad<ShapeError>(
               "pos_weight", [] { binary_cross_entropy_with_logits(ones({2}), ones({2}), Reduction::mean, ones({3})); },
@@ -197,9 +223,12 @@ std::vector<BadInput> with(std::vector<BadInput> list, const BadInput& another) 
     {"kl_div",
      {{"batch_mean", {F({3, 4}, -3, 0), F({3, 4}, 0.1, 1)}, [](In x) { return kl_div(x[0], x[1]); }},
       {"sum", {F({3, 4}, -3, 0), F({3, 4}, 0.1, 1)}, [](In x) { return kl_div(x[0], x[1], Reduction::sum); }},
-      {"none", {F({3, 4}, -3, 0), F({3, 4}, 0.1, 1)}, [](In x) { return kl_div(x[0], x[1], Reduction::none); }}},
-     with(bad_pairs(kl_div), bad<ShapeError>(
-                                 "scalar", [] { kl_div(ones({}), ones({})); }, "batch dim"))},
+      {"none", {F({3, 4}, -3, 0), F({3, 4}, 0.1, 1)}, [](In x) { return kl_div(x[0], x[1], Reduction::none); }},
+      {"log_target",
+       {F({3, 4}, -3, 0), F({3, 4}, -3, 0)},
+       [](In x) { return kl_div(x[0], x[1], Reduction::mean, true); }}},
+     with(bad_pairs(kl_of_probabilities), bad<ShapeError>(
+                                              "scalar", [] { kl_div(ones({}), ones({})); }, "batch dim"))},
 });
 
 }  // namespace
