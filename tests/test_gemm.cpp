@@ -63,7 +63,8 @@ Tensor stored(int64_t batch, int64_t rows, int64_t columns, bool transposed, Dty
 
 TEST_CASE("gemm equals the definition for every layout, odd sizes and dtypes") {
   manual_seed(1);
-  const int64_t sizes[][3] = {{1, 1, 1}, {1, 7, 5}, {5, 1, 9}, {3, 4, 1}, {17, 19, 23}, {33, 65, 31}, {130, 70, 64}};
+  const int64_t sizes[][3] = {{1, 1, 1},    {1, 7, 5},    {5, 1, 9},     {3, 4, 1},    {17, 19, 23},
+                              {33, 65, 31}, {16, 16, 16}, {130, 70, 64}, {29, 35, 900}};
   for (const Dtype dtype : {float32, float64, float16, bfloat16})
     for (const auto& [m, n, k] : sizes)
       for (const int layout : {0, 1, 2, 3})

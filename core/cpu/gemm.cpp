@@ -1,4 +1,5 @@
-// The gemm kernel: batches and a fixed grid of tiles shared out to threads, each tile one call of oneDNN or Eigen.
+// The gemm kernel: batches and a fixed grid of tiles shared out to threads, each tile one call of our own loops
+// (isa/gemm.cpp), oneDNN or Eigen.
 #include <gradus/core/cpu/detail/gemm.h>
 
 #include <algorithm>
@@ -6,9 +7,10 @@
 #include <Eigen/Core>
 
 #include <gradus/core/cpu/detail/onednn.h>
+#include <gradus/core/cpu/detail/rows.h>
+#include <gradus/core/cpu/detail/scratch.h>
 #include <gradus/core/cpu/detail/widened.h>
 #include <gradus/core/detail/matrix.h>
-#include <gradus/core/parallel.h>
 
 namespace gradus::cpu {
 namespace {
@@ -58,6 +60,42 @@ void eigen_gemm(int64_t m, int64_t n, int64_t k, Operand<T> a, Operand<T> b, boo
     add(map(a.data, m, k, a.leading));
 }
 
+// Our own loops turn b round while they pack it, where oneDNN is at its slowest, and start from the bias. With fewer
+// rows than these the packing is not worth its while.
+constexpr int64_t own_rows = 16;
+
+template <class T>
+void own_gemm(int64_t m, int64_t n, int64_t k, Operand<T> a, Operand<T> b, const T* bias, bool accumulate, T* c,
+              int64_t ldc) {
+  const Scratch scratch(gemm_scratch(n, k) * static_cast<int64_t>(sizeof(T)));
+  loops_of<T>(isa().gemm_f32, isa().gemm_f64)({.m = m,
+                                               .n = n,
+                                               .k = k,
+                                               .a = a.data,
+                                               .b = b.data,
+                                               .bias = bias,
+                                               .a_row = a.transposed ? 1 : a.leading,
+                                               .a_column = a.transposed ? a.leading : 1,
+                                               .b_row = b.leading,
+                                               .accumulate = accumulate,
+                                               .c = c,
+                                               .c_row = ldc,
+                                               .scratch = scratch.as<T>()});
+}
+
+void library_gemm(int64_t m, int64_t n, int64_t k, Operand<float> a, Operand<float> b, bool accumulate, float* c,
+                  int64_t ldc) {
+  if (onednn::enabled() && k > 0)
+    onednn::gemm(a.transposed, b.transposed, m, n, k, a.data, a.leading, b.data, b.leading, accumulate ? 1.0f : 0.0f, c,
+                 ldc);
+  else
+    eigen_gemm(m, n, k, a, b, accumulate, c, ldc);
+}
+void library_gemm(int64_t m, int64_t n, int64_t k, Operand<double> a, Operand<double> b, bool accumulate, double* c,
+                  int64_t ldc) {
+  eigen_gemm(m, n, k, a, b, accumulate, c, ldc);
+}
+
 template <class T>
 void spread(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, bool accumulate) {
   const int64_t batch = c.size(0), m = c.size(1), n = c.size(2), k = a.size(2);
@@ -73,12 +111,9 @@ void spread(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, boo
     const int64_t row = index / grid.columns % grid.rows * grid.tile_rows;
     const int64_t i = index / (grid.columns * grid.rows);
     const int64_t width = std::min(grid.tile_columns, n - column), height = std::min(grid.tile_rows, m - row);
-    T* const y = pc + (i * m + row) * n + column;
-    if (pbias)  // while the tile is near: a pass of its own over c would go to memory
-      for (int64_t r = 0; r < height; ++r) std::copy_n(pbias + column, width, y + r * n);
     gemm<T>(height, width, k, {pa + i * step_a + (la.transposed ? row : row * la.leading), la.transposed, la.leading},
-            {pb + i * step_b + (lb.transposed ? column * lb.leading : column), lb.transposed, lb.leading},
-            accumulate || pbias, y, n);
+            {pb + i * step_b + (lb.transposed ? column * lb.leading : column), lb.transposed, lb.leading}, accumulate,
+            pc + (i * m + row) * n + column, n, pbias ? pbias + column : nullptr);
   };
   const int64_t tiles = batch * grid.rows * grid.columns;
   const int64_t tile_flop = std::max<int64_t>(2 * grid.tile_rows * grid.tile_columns * k, 1);
@@ -111,19 +146,15 @@ void gemm_kernel(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias
 
 }  // namespace
 
-template <>
-void gemm(int64_t m, int64_t n, int64_t k, Operand<float> a, Operand<float> b, bool accumulate, float* c, int64_t ldc) {
-  if (onednn::enabled() && k > 0)
-    onednn::gemm(a.transposed, b.transposed, m, n, k, a.data, a.leading, b.data, b.leading, accumulate ? 1.0f : 0.0f, c,
-                 ldc);
-  else
-    eigen_gemm(m, n, k, a, b, accumulate, c, ldc);
+template <class T>
+void gemm(int64_t m, int64_t n, int64_t k, Operand<T> a, Operand<T> b, bool accumulate, T* c, int64_t ldc,
+          const T* bias) {
+  if (b.transposed && m >= own_rows && k > 0) return own_gemm(m, n, k, a, b, bias, accumulate, c, ldc);
+  if (bias)  // now, while c is near: a pass of its own would go to memory
+    for (int64_t r = 0; r < m; ++r) std::copy_n(bias, n, c + r * ldc);
+  library_gemm(m, n, k, a, b, accumulate || bias, c, ldc);
 }
-
-template <>
-void gemm(int64_t m, int64_t n, int64_t k, Operand<double> a, Operand<double> b, bool accumulate, double* c,
-          int64_t ldc) {
-  eigen_gemm(m, n, k, a, b, accumulate, c, ldc);
-}
+template void gemm(int64_t, int64_t, int64_t, Operand<float>, Operand<float>, bool, float*, int64_t, const float*);
+template void gemm(int64_t, int64_t, int64_t, Operand<double>, Operand<double>, bool, double*, int64_t, const double*);
 
 }  // namespace gradus::cpu

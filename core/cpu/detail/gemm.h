@@ -13,8 +13,10 @@ struct Operand {
   int64_t leading;
 };
 
-/// c [m, n] = a [m, k] b [k, n], plus c where `accumulate`; c is row-major. For float and double.
+/// c [m, n] = a [m, k] b [k, n], plus c where `accumulate`, or else plus bias [n] where there is one; c is row-major.
+/// For float and double.
 template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Operand<T> a, Operand<T> b, bool accumulate, T* c, int64_t ldc);
+void gemm(int64_t m, int64_t n, int64_t k, Operand<T> a, Operand<T> b, bool accumulate, T* c, int64_t ldc,
+          const T* bias = nullptr);
 
 }  // namespace gradus::cpu

@@ -37,7 +37,7 @@ constexpr T infinity = std::numeric_limits<T>::infinity();
 
 template <class T>
 GRADUS_FN Vector<T> splat(T value) {
-  return Vector<T>{} + value;
+  return value - Vector<T>{};  // x - 0 is x, which the compiler knows: a broadcast; x + 0 is not, for x = -0
 }
 template <class T>
 GRADUS_FN Vector<T> load(const T* p, Whole<T> = {}, T = 0) {
