@@ -41,15 +41,8 @@ struct Block : nn::Module {
         proj(width, width),
         up(width, 4 * width),
         down(4 * width, width) {}
-  Tensor attention(const Tensor& x) {
-    const int64_t batch = x.size(0), context = x.size(1), width = x.size(2);
-    const Tensor t =
-        qkv(x).view({batch, context, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
-    const Tensor y = scaled_dot_product_attention(t[0], t[1], t[2], {.causal = true});    // (B, H, T, D)
-    return proj(y.transpose(1, 2).reshape({batch, context, width}));
-  }
   Tensor forward(Tensor x) {  // (B, T, C)
-    x = x + attention(norm1(x));
+    x = x + proj(self_attention(qkv(norm1(x)), heads, {.causal = true}));
     return x + down(gelu(up(norm2(x)), gradus::GeluApproximation::tanh));
   }
   GRADUS_MODULE(heads, norm1, norm2, qkv, proj, up, down)
