@@ -42,6 +42,7 @@ struct OptimizerSlice {
   const void* gradient;
   void* state1;
   void* state2;
+  void* state3;
   int64_t numel;
   Dtype dtype;
 };

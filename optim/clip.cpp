@@ -28,7 +28,7 @@ void for_slices(const std::vector<Tensor>& gradients, F f) {
         first, left.end(), [&](const Tensor* g) { return g->device() == like.device() && g->dtype() == like.dtype(); });
     slices.clear();
     for (auto g = first; g != last; ++g)
-      slices.push_back({nullptr, (*g)->raw_data(), nullptr, nullptr, (*g)->numel(), like.dtype()});
+      slices.push_back({nullptr, (*g)->raw_data(), nullptr, nullptr, nullptr, (*g)->numel(), like.dtype()});
     f(like.device(), slices);
     first = last;
   }

@@ -19,8 +19,8 @@ std::string group_key(size_t index, const char* what) { return fmt::format("grou
 
 }  // namespace
 
-Optimizer::Optimizer(const char* name, double lr, double weight_decay)
-    : name_(name), default_lr_(lr), default_weight_decay_(weight_decay) {}
+Optimizer::Optimizer(const char* name, double lr, double weight_decay, bool maximize)
+    : name_(name), default_lr_(lr), default_weight_decay_(weight_decay), maximize_(maximize) {}
 Optimizer::~Optimizer() = default;
 
 void Optimizer::add_group(const NamedTensors& parameters, const GroupOptions& options) {
@@ -79,15 +79,16 @@ void Optimizer::step(double gradient_scale) {
 }
 
 // State for the first step, on the device where the parameter is now.
-void Optimizer::prepare(Entry& e, size_t states) const {
+void Optimizer::prepare(Entry& e, const StateNames& names) const {
   const Tensor& p = e.parameter;
   GRADUS_CHECK(p.dtype() == e.dtype, DtypeError,
                "{}: '{}' was {} when the optimizer was made and is {} now; make the optimizer after to(dtype)", name_,
                e.name, e.dtype, p.dtype());
   const Dtype work = work_dtype(e.dtype);
-  for (size_t i = 0; i < states; ++i)
-    e.state[i] =
-        e.state[i].defined() ? e.state[i].to(p.device()) : zeros(p.shape(), {.dtype = work, .device = p.device()});
+  for (size_t i = 0; i < names.size(); ++i)
+    if (names[i])
+      e.state[i] =
+          e.state[i].defined() ? e.state[i].to(p.device()) : zeros(p.shape(), {.dtype = work, .device = p.device()});
   if (work == e.dtype) return;
   if (e.master.defined()) e.master = e.master.to(p.device());
   // Somebody may have changed the parameter: then the master starts from it again.
@@ -101,11 +102,11 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
     Tensor gradient;  // in the dtype of the work
   };
   std::vector<Update> updates;
-  const size_t states = state_names().size();
+  const StateNames names = state_names();
   for (Entry& e : g.entries) {
     const Tensor gradient = e.parameter.grad();
     if (!gradient.defined() || gradient.numel() == 0) continue;
-    prepare(e, states);
+    prepare(e, names);
     updates.push_back({&e, dense(gradient).to(work_dtype(e.dtype))});
   }
   for (const Update& u : updates) ++u.entry->step;
@@ -124,9 +125,10 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
       const Tensor& target = e.master.defined() ? e.master : e.parameter;
       const auto state = [](const Tensor& s) { return s.defined() ? s.mutable_raw_data() : nullptr; };
       slices.push_back({target.mutable_raw_data(), u->gradient.raw_data(), state(e.state[0]), state(e.state[1]),
-                        target.numel(), target.dtype()});
+                        state(e.state[2]), target.numel(), target.dtype()});
     }
-    update(first->gradient.device(), slices, first->entry->step, {g.lr, g.weight_decay, gradient_scale});
+    update(first->gradient.device(), slices, first->entry->step,
+           {g.lr, g.weight_decay, maximize_ ? -gradient_scale : gradient_scale});
     first = last;
   }
 
@@ -140,7 +142,7 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
 // ---- state
 NamedTensors Optimizer::state_dict() const {
   NamedTensors state;
-  const std::vector<const char*> names = state_names();
+  const StateNames names = state_names();
   for (size_t i = 0; i < groups_.size(); ++i) {
     const Group& g = groups_[i];
     const std::pair<const char*, double> numbers[] = {
@@ -150,7 +152,8 @@ NamedTensors Optimizer::state_dict() const {
     for (const Entry& e : g.entries) {
       if (e.step == 0) continue;
       state.push_back({e.name + ".step", scalar_tensor(e.step)});
-      for (size_t s = 0; s < names.size(); ++s) state.push_back({e.name + '.' + names[s], e.state[s].detach()});
+      for (size_t s = 0; s < names.size(); ++s)
+        if (names[s]) state.push_back({e.name + '.' + names[s], e.state[s].detach()});
       if (e.master.defined()) state.push_back({e.name + ".master", e.master.detach()});
     }
   }
@@ -159,7 +162,7 @@ NamedTensors Optimizer::state_dict() const {
 
 void Optimizer::load_state_dict(const NamedTensors& state) {
   gradus::detail::StateCheck check(name_, state);
-  const std::vector<const char*> names = state_names();
+  const StateNames names = state_names();
   std::vector<Group> loaded = groups_;
   for (size_t i = 0; i < loaded.size(); ++i) {
     Group& g = loaded[i];
@@ -174,7 +177,8 @@ void Optimizer::load_state_dict(const NamedTensors& state) {
         const Tensor x = check.take(e.name + '.' + what, e.parameter.shape(), work_dtype(e.dtype));
         return x.defined() ? x.detach().clone().to(e.parameter.device()) : x;
       };
-      for (size_t s = 0; s < names.size(); ++s) e.state[s] = take(names[s]);
+      for (size_t s = 0; s < names.size(); ++s)
+        if (names[s]) e.state[s] = take(names[s]);
       if (work_dtype(e.dtype) != e.dtype) e.master = take("master");
     }
   }

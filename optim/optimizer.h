@@ -2,6 +2,7 @@
 // them. The update rules are in optim/optimizers.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -60,9 +61,12 @@ class GRADUS_API Optimizer : public Stateful {
   struct Rates {
     double lr, weight_decay, gradient_scale;
   };
-  Optimizer(const char* name, double lr, double weight_decay);
-  /// Names of the tensors of state that the rule keeps for each parameter, at most two.
-  virtual std::vector<const char*> state_names() const = 0;
+  /// maximize: steps up the gradients instead of down.
+  Optimizer(const char* name, double lr, double weight_decay, bool maximize);
+  /// Names of the states that the kernel keeps for each parameter, in the order of OptimizerSlice; null for one that
+  /// it does without.
+  using StateNames = std::array<const char*, 3>;
+  virtual StateNames state_names() const = 0;
   /// Updates parameters of one device and dtype, all at their `step`-th update (1 is the first).
   virtual void update(Device device, std::span<const OptimizerSlice> slices, int64_t step, const Rates& rates) = 0;
 
@@ -74,7 +78,7 @@ class GRADUS_API Optimizer : public Stateful {
     Tensor parameter;
     Dtype dtype;       // of the parameter when it was added
     int64_t step = 0;  // updates so far
-    Tensor state[2];
+    Tensor state[std::tuple_size_v<StateNames>];
     Tensor master;         // float32 values of a 16-bit parameter
     int64_t version = -1;  // of the parameter when it was last rounded from the master
   };
@@ -84,11 +88,12 @@ class GRADUS_API Optimizer : public Stateful {
   };
 
   const Group& group(size_t index) const;
-  void prepare(Entry& entry, size_t states) const;
+  void prepare(Entry& entry, const StateNames& names) const;
   void step_group(Group& group, double gradient_scale);
 
   const char* name_;
   double default_lr_, default_weight_decay_;
+  bool maximize_;
   std::vector<Group> groups_;
 };
 

@@ -23,7 +23,7 @@ void check_not_negative(const char* optimizer, const char* option, double value)
 
 // ---- SGD
 SGD::SGD(const NamedTensors& parameters, const SGDOptions& options)
-    : Optimizer("SGD", options.lr, options.weight_decay), options_(options) {
+    : Optimizer("SGD", options.lr, options.weight_decay, options.maximize), options_(options) {
   check_not_negative("SGD", "momentum", options.momentum);
   GRADUS_CHECK(!options.nesterov || (options.momentum > 0 && options.dampening == 0), ValueError,
                "SGD: nesterov wants momentum above 0 and no dampening, got {} and {}", options.momentum,
@@ -33,8 +33,8 @@ SGD::SGD(const NamedTensors& parameters, const SGDOptions& options)
 std::optional<double> SGD::momentum() const {
   return options_.momentum > 0 ? std::optional(options_.momentum) : std::nullopt;
 }
-std::vector<const char*> SGD::state_names() const {
-  return options_.momentum > 0 ? std::vector{"momentum_buffer"} : std::vector<const char*>{};
+Optimizer::StateNames SGD::state_names() const {
+  return {options_.momentum > 0 ? "momentum_buffer" : nullptr, nullptr, nullptr};
 }
 void SGD::update(Device device, std::span<const OptimizerSlice> slices, int64_t step, const Rates& r) {
   kernels::sgd_step(device, slices,
@@ -49,13 +49,15 @@ void SGD::update(Device device, std::span<const OptimizerSlice> slices, int64_t 
 
 // ---- Adam, AdamW
 Adam::Adam(const char* name, const NamedTensors& parameters, const AdamOptions& options, bool decoupled)
-    : Optimizer(name, options.lr, options.weight_decay), options_(options), decoupled_(decoupled) {
+    : Optimizer(name, options.lr, options.weight_decay, options.maximize), options_(options), decoupled_(decoupled) {
   check_decay(name, "betas[0]", options.betas[0]);
   check_decay(name, "betas[1]", options.betas[1]);
   check_not_negative(name, "eps", options.eps);
   add_group(parameters);
 }
-std::vector<const char*> Adam::state_names() const { return {"exp_avg", "exp_avg_sq"}; }
+Optimizer::StateNames Adam::state_names() const {
+  return {"exp_avg", "exp_avg_sq", options_.amsgrad ? "max_exp_avg_sq" : nullptr};
+}
 void Adam::update(Device device, std::span<const OptimizerSlice> slices, int64_t step, const Rates& r) {
   const auto [beta1, beta2] = options_.betas;
   kernels::adam_step(device, slices,
@@ -72,7 +74,7 @@ void Adam::update(Device device, std::span<const OptimizerSlice> slices, int64_t
 
 // ---- RMSprop
 RMSprop::RMSprop(const NamedTensors& parameters, const RMSpropOptions& options)
-    : Optimizer("RMSprop", options.lr, options.weight_decay), options_(options) {
+    : Optimizer("RMSprop", options.lr, options.weight_decay, options.maximize), options_(options) {
   check_decay("RMSprop", "alpha", options.alpha);
   check_not_negative("RMSprop", "momentum", options.momentum);
   check_not_negative("RMSprop", "eps", options.eps);
@@ -81,8 +83,8 @@ RMSprop::RMSprop(const NamedTensors& parameters, const RMSpropOptions& options)
 std::optional<double> RMSprop::momentum() const {
   return options_.momentum > 0 ? std::optional(options_.momentum) : std::nullopt;
 }
-std::vector<const char*> RMSprop::state_names() const {
-  return options_.momentum > 0 ? std::vector{"square_avg", "momentum_buffer"} : std::vector{"square_avg"};
+Optimizer::StateNames RMSprop::state_names() const {
+  return {"square_avg", options_.momentum > 0 ? "momentum_buffer" : nullptr, options_.centered ? "grad_avg" : nullptr};
 }
 void RMSprop::update(Device device, std::span<const OptimizerSlice> slices, int64_t, const Rates& r) {
   kernels::rmsprop_step(device, slices,

@@ -1,6 +1,7 @@
 // Fused kernels against plain loops in double: softmax, log-softmax, cross entropy, optimizer steps. What the op table
 // does not ask: extreme values, sizes around the vector length, equal bits for any number of threads.
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 
@@ -259,50 +260,54 @@ TEST_CASE("rows give the same bits for any number of threads") {
 
 namespace {
 
-// Several parameters whose sizes straddle the pieces of the kernels, with gradients and two states each.
-struct Parameters {
-  std::vector<Tensor> parameter, gradient, state1, state2;
+// Which of the three states a rule keeps.
+using States = std::array<bool, 3>;
 
-  explicit Parameters(Dtype dtype, bool second_state = true) {
+// Several parameters whose sizes straddle the pieces of the kernels, with gradients and states.
+struct Parameters {
+  std::vector<Tensor> parameter, gradient;
+  std::vector<std::array<Tensor, 3>> states;  // undefined where the rule keeps none
+
+  explicit Parameters(Dtype dtype, const States& kept = {}) {
     uint64_t seed = 1;
     for (int64_t n : {5, 0, 16384, 1, 40001}) {
       parameter.push_back(sample({n}, dtype, seed++));
       gradient.push_back(sample({n}, dtype, seed++));
-      state1.push_back(zeros({n}, {.dtype = dtype}));
-      state2.push_back(second_state ? zeros({n}, {.dtype = dtype}) : Tensor());
+      states.emplace_back();
+      for (size_t s = 0; s < kept.size(); ++s)
+        if (kept[s]) states.back()[s] = zeros({n}, {.dtype = dtype});
     }
   }
-  std::vector<OptimizerSlice> slices(bool states = true) const {
+  std::vector<OptimizerSlice> slices() const {
     std::vector<OptimizerSlice> list;
+    const auto data = [](const Tensor& x) { return x.defined() ? x.mutable_raw_data() : nullptr; };
     for (size_t i = 0; i < parameter.size(); ++i)
-      list.push_back({parameter[i].mutable_raw_data(), gradient[i].raw_data(),
-                      states ? state1[i].mutable_raw_data() : nullptr,
-                      states && state2[i].defined() ? state2[i].mutable_raw_data() : nullptr, parameter[i].numel(),
-                      parameter[i].dtype()});
+      list.push_back({data(parameter[i]), gradient[i].raw_data(), data(states[i][0]), data(states[i][1]),
+                      data(states[i][2]), parameter[i].numel(), parameter[i].dtype()});
     return list;
   }
 };
 
 // What one step does to one element, in double.
 struct Element {
-  double p, g, s1, s2;
+  double p, g, s1, s2, s3;
 };
 
 // Runs three steps of a kernel beside a plain loop of `update`.
 template <class Update>
-void check_optimizer(const std::function<void(std::span<const OptimizerSlice>, int step)>& kernel, bool states,
-                     bool second_state, Update update) {
+void check_optimizer(const std::function<void(std::span<const OptimizerSlice>, int step)>& kernel, const States& states,
+                     Update update) {
   for (Dtype dtype : {float64, float32}) {
     INFO(name(dtype));
-    const Parameters have(dtype, second_state);
+    const Parameters have(dtype, states);
     std::vector<std::vector<Element>> want;
     for (size_t i = 0; i < have.parameter.size(); ++i) {
       const std::vector<double> p = values(have.parameter[i]), g = values(have.gradient[i]);
       want.emplace_back();
-      for (size_t j = 0; j < p.size(); ++j) want[i].push_back({p[j], g[j], 0, 0});
+      for (size_t j = 0; j < p.size(); ++j) want[i].push_back({p[j], g[j], 0, 0, 0});
     }
     for (int step = 1; step <= 3; ++step) {
-      kernel(have.slices(states), step);
+      kernel(have.slices(), step);
       for (auto& elements : want)
         for (Element& e : elements) update(e, step);
     }
@@ -317,8 +322,10 @@ void check_optimizer(const std::function<void(std::span<const OptimizerSlice>, i
 }  // namespace
 
 TEST_CASE("adam_step is AdamW and Adam") {
-  for (bool decoupled : {true, false}) {
-    const auto args = [&](int step) {
+  for (const auto& [decoupled, amsgrad] : {std::pair(true, false), {false, false}, {true, true}}) {
+    // The gradient fades, so that the largest second moment is the first.
+    const auto scale = [](int step) { return step == 1 ? 0.5 : 0.01; };
+    const auto args = [&, decoupled = decoupled](int step) {
       return AdamArgs{.lr = 0.01,
                       .beta1 = 0.9,
                       .beta2 = 0.99,
@@ -326,18 +333,20 @@ TEST_CASE("adam_step is AdamW and Adam") {
                       .weight_decay = 0.1,
                       .bias_correction1 = 1 - std::pow(0.9, step),
                       .bias_correction2 = 1 - std::pow(0.99, step),
-                      .gradient_scale = 0.5,
+                      .gradient_scale = scale(step),
                       .decoupled = decoupled};
     };
-    check_optimizer([&](auto slices, int step) { kernels::adam_step(Device::cpu(), slices, args(step)); }, true, true,
-                    [&](Element& e, int step) {
-                      const double g = e.g * 0.5 + (decoupled ? 0 : 0.1 * e.p);
-                      if (decoupled) e.p *= 1 - 0.01 * 0.1;
-                      e.s1 = 0.9 * e.s1 + 0.1 * g;
-                      e.s2 = 0.99 * e.s2 + 0.01 * g * g;
-                      const double m = e.s1 / (1 - std::pow(0.9, step)), v = e.s2 / (1 - std::pow(0.99, step));
-                      e.p -= 0.01 * m / (std::sqrt(v) + 1e-8);
-                    });
+    check_optimizer(
+        [&](auto slices, int step) { kernels::adam_step(Device::cpu(), slices, args(step)); }, {true, true, amsgrad},
+        [&, decoupled = decoupled, amsgrad = amsgrad](Element& e, int step) {
+          const double g = e.g * scale(step) + (decoupled ? 0 : 0.1 * e.p);
+          if (decoupled) e.p *= 1 - 0.01 * 0.1;
+          e.s1 = 0.9 * e.s1 + 0.1 * g;
+          e.s2 = 0.99 * e.s2 + 0.01 * g * g;
+          e.s3 = std::max(e.s3, e.s2);
+          const double m = e.s1 / (1 - std::pow(0.9, step)), v = (amsgrad ? e.s3 : e.s2) / (1 - std::pow(0.99, step));
+          e.p -= 0.01 * m / (std::sqrt(v) + 1e-8);
+        });
   }
 }
 
@@ -359,7 +368,7 @@ TEST_CASE("sgd_step: plain, momentum, dampening, Nesterov") {
                                     .nesterov = o.nesterov,
                                     .first_step = step == 1});
         },
-        o.momentum != 0, false,
+        {o.momentum != 0, false, false},
         [&](Element& e, int step) {
           double g = e.g * 2 + 0.01 * e.p;
           if (o.momentum != 0) {
@@ -370,10 +379,10 @@ TEST_CASE("sgd_step: plain, momentum, dampening, Nesterov") {
         });
 }
 
-TEST_CASE("rmsprop_step with and without momentum") {
-  for (double momentum : {0.0, 0.8})
+TEST_CASE("rmsprop_step with and without momentum, centred and not") {
+  for (const auto& [momentum, centered] : {std::pair(0.0, false), {0.8, false}, {0.0, true}, {0.8, true}})
     check_optimizer(
-        [&](auto slices, int) {
+        [&, momentum = momentum](auto slices, int) {
           kernels::rmsprop_step(Device::cpu(), slices,
                                 RmspropArgs{.lr = 0.01,
                                             .alpha = 0.9,
@@ -382,11 +391,12 @@ TEST_CASE("rmsprop_step with and without momentum") {
                                             .momentum = momentum,
                                             .gradient_scale = 1});
         },
-        true, momentum != 0,
-        [&](Element& e, int) {
+        {true, momentum != 0, centered},
+        [&, momentum = momentum, centered = centered](Element& e, int) {
           const double g = e.g + 0.1 * e.p;
           e.s1 = 0.9 * e.s1 + 0.1 * g * g;
-          const double step = g / (std::sqrt(e.s1) + 1e-6);
+          e.s3 = 0.9 * e.s3 + 0.1 * g;
+          const double step = g / (std::sqrt(e.s1 - (centered ? e.s3 * e.s3 : 0)) + 1e-6);
           e.s2 = momentum * e.s2 + step;
           e.p -= 0.01 * (momentum != 0 ? e.s2 : step);
         });

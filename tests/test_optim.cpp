@@ -1,8 +1,13 @@
-// Optimizers against plain loops in double, schedules against their formulas, clipping, averaging, resuming.
+// Optimizers against plain loops in double and recorded PyTorch values, schedules against their formulas, clipping,
+// averaging, resuming.
 #include <gradus/gradus.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
+#include <map>
+
+#include <nlohmann/json.hpp>
 
 #include "catch.h"
 
@@ -31,8 +36,15 @@ double value(const Tensor& x, int64_t i) { return x.detach()[i].item<double>(); 
 // One element's update, written out: p, g, two numbers of state, the number of the step.
 using Rule = std::function<void(double& p, double g, double& s1, double& s2, int t)>;
 
+using MakeOptimizer = std::function<std::unique_ptr<optim::Optimizer>(const NamedTensors&)>;
+
+template <class Optimizer, class Options>
+MakeOptimizer with(const Options& options) {
+  return [options](const NamedTensors& p) { return std::make_unique<Optimizer>(p, options); };
+}
+
 // Runs the optimizer for some steps beside the rule, in float64 and float32.
-void compare(const std::function<std::unique_ptr<optim::Optimizer>(const NamedTensors&)>& make, const Rule& rule) {
+void compare(const MakeOptimizer& make, const Rule& rule) {
   for (const Dtype dtype : {float64, float32}) {
     const double tolerance = dtype == float64 ? 1e-12 : 1e-5;
     const std::vector<double> start = {0.5, -1.25, 2.0, 0.0, 3.5};
@@ -129,6 +141,72 @@ TEST_CASE("RMSprop is the plain loop") {
         m = 0.7 * m + g / (std::sqrt(v) + 1e-4);
         p -= 0.02 * m;
       });
+}
+
+TEST_CASE("optimizers take PyTorch's steps and keep its state") {
+  const std::map<std::string, MakeOptimizer> cases = {
+      {"sgd", with<optim::SGD>(optim::SGDOptions{.lr = 0.1})},
+      {"sgd_momentum",
+       with<optim::SGD>(optim::SGDOptions{.lr = 0.05, .momentum = 0.9, .dampening = 0.1, .weight_decay = 0.02})},
+      {"sgd_nesterov_maximize",
+       with<optim::SGD>(
+           optim::SGDOptions{.lr = 0.05, .momentum = 0.8, .weight_decay = 0.1, .nesterov = true, .maximize = true})},
+      {"adam",
+       with<optim::Adam>(optim::AdamOptions{.lr = 0.02, .betas = {0.8, 0.95}, .eps = 1e-3, .weight_decay = 0.1})},
+      {"adam_amsgrad",
+       with<optim::Adam>(optim::AdamOptions{.lr = 0.02, .betas = {0.8, 0.6}, .weight_decay = 0.1, .amsgrad = true})},
+      {"adamw", with<optim::AdamW>(optim::AdamWOptions{.lr = 0.05, .weight_decay = 0.3})},
+      {"adamw_amsgrad_maximize",
+       with<optim::AdamW>(optim::AdamWOptions{
+           .lr = 0.05, .betas = {0.7, 0.5}, .eps = 1e-2, .weight_decay = 0.3, .amsgrad = true, .maximize = true})},
+      {"rmsprop", with<optim::RMSprop>(optim::RMSpropOptions{
+                      .lr = 0.02, .alpha = 0.9, .eps = 1e-4, .weight_decay = 0.05, .momentum = 0.7})},
+      {"rmsprop_centered",
+       with<optim::RMSprop>(optim::RMSpropOptions{.lr = 0.02, .alpha = 0.8, .eps = 1e-3, .centered = true})},
+      {"rmsprop_centered_momentum_maximize", with<optim::RMSprop>(
+                                                 optim::RMSpropOptions{.lr = 0.02,
+                                                                       .alpha = 0.8,
+                                                                       .eps = 1e-3,
+                                                                       .weight_decay = 0.05,
+                                                                       .momentum = 0.6,
+                                                                       .centered = true,
+                                                                       .maximize = true})}};
+  std::ifstream file("tests/golden/optimizers.json");
+  const nlohmann::json recorded = nlohmann::json::parse(file);
+  CHECK(recorded.size() == cases.size());
+  for (const auto& [name, make] : cases) {
+    INFO(name);
+    const nlohmann::json& want = recorded.at(name);
+    const auto check_values = [](const Tensor& x, const std::vector<double>& values) {
+      CHECK(allclose(x.detach(), tensor(std::span<const double>(values), {.dtype = float64}), 1e-13, 1e-14));
+    };
+    const Tensor p = leaf({0.5, -1.25, 2.0, 0.0, 3.5});
+    const auto opt = make({{"p", p}});
+    int64_t t = 0;
+    for (const nlohmann::json& values : want.at("steps")) {
+      set_gradient(p, ++t);
+      opt->step();
+      check_values(p, values.get<std::vector<double>>());
+    }
+    size_t found = 0;
+    for (const auto& [key, x] : opt->state_dict()) {
+      if (!key.starts_with("p.") || key == "p.step") continue;
+      INFO(key);
+      check_values(x, want.at("state").at(key.substr(2)).get<std::vector<double>>());
+      ++found;
+    }
+    CHECK(found == want.at("state").size());
+  }
+}
+
+TEST_CASE("a centred second moment that rounds below zero makes no NaN") {
+  const Tensor p = leaf({1.0}, float32);
+  optim::RMSprop opt{{{"p", p}}, {.alpha = 0.5, .centered = true}};
+  for (int t = 0; t < 200; ++t) {  // the variance of a constant
+    p.set_grad(tensor({0.1f}));
+    opt.step();
+  }
+  CHECK(std::isfinite(value(p, 0)));
 }
 
 TEST_CASE("a scale of the gradients works on the way") {
@@ -246,20 +324,21 @@ TEST_CASE("an optimizer names the parameter whose dtype changed") {
 }
 
 TEST_CASE("resuming an optimizer gives the same bits") {
-  const auto make = [](int kind, const NamedTensors& p) -> std::unique_ptr<optim::Optimizer> {
-    if (kind == 0) return std::make_unique<optim::AdamW>(p, optim::AdamWOptions{.lr = 0.01});
-    if (kind == 1) return std::make_unique<optim::SGD>(p, optim::SGDOptions{.lr = 0.01, .momentum = 0.9});
-    return std::make_unique<optim::RMSprop>(p, optim::RMSpropOptions{.lr = 0.01, .momentum = 0.5});
-  };
+  const MakeOptimizer kinds[] = {
+      with<optim::AdamW>(optim::AdamWOptions{.lr = 0.01}),
+      with<optim::AdamW>(optim::AdamWOptions{.lr = 0.01, .betas = {0.9, 0.5}, .amsgrad = true}),
+      with<optim::SGD>(optim::SGDOptions{.lr = 0.01, .momentum = 0.9}),
+      with<optim::RMSprop>(optim::RMSpropOptions{.lr = 0.01, .momentum = 0.5}),
+      with<optim::RMSprop>(optim::RMSpropOptions{.lr = 0.01, .centered = true})};
   for (const Dtype dtype : {float32, bfloat16})
-    for (int kind = 0; kind < 3; ++kind) {
+    for (const MakeOptimizer& make : kinds) {
       const Tensor a = leaf({1.0, 2.0, 3.0}, dtype), never = leaf({4.0}, dtype);
-      const auto opt = make(kind, {{"a", a}, {"never", never}});
+      const auto opt = make({{"a", a}, {"never", never}});
       for (int t = 1; t <= 3; ++t) set_gradient(a, t), opt->step();
       opt->set_lr(0.02);
 
       const Tensor b = leaf({0.0, 0.0, 0.0}, dtype), also_never = leaf({4.0}, dtype);
-      const auto again = make(kind, {{"a", b}, {"never", also_never}});
+      const auto again = make({{"a", b}, {"never", also_never}});
       {
         const NoGrad no_graph;
         b.copy_(a);

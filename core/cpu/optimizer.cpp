@@ -62,7 +62,8 @@ void for_all(Slices slices, Body body) {
 
 void adam_step(Slices slices, const AdamArgs& args) {
   for_all(slices, [&]<class T>(const auto& loops, T, const OptimizerSlice& s, int64_t i, int64_t n) {
-    loops.adam(at<T>(s.parameter, i), at<T>(s.gradient, i), at<T>(s.state1, i), at<T>(s.state2, i), n, args);
+    loops.adam(at<T>(s.parameter, i), at<T>(s.gradient, i), at<T>(s.state1, i), at<T>(s.state2, i), at<T>(s.state3, i),
+               n, args);
   });
 }
 
@@ -74,7 +75,8 @@ void sgd_step(Slices slices, const SgdArgs& args) {
 
 void rmsprop_step(Slices slices, const RmspropArgs& args) {
   for_all(slices, [&]<class T>(const auto& loops, T, const OptimizerSlice& s, int64_t i, int64_t n) {
-    loops.rmsprop(at<T>(s.parameter, i), at<T>(s.gradient, i), at<T>(s.state1, i), at<T>(s.state2, i), n, args);
+    loops.rmsprop(at<T>(s.parameter, i), at<T>(s.gradient, i), at<T>(s.state1, i), at<T>(s.state2, i),
+                  at<T>(s.state3, i), n, args);
   });
 }
 

@@ -10,11 +10,14 @@ namespace gradus::cpu {
 /// One piece of one parameter each: n elements of parameter, gradient and states.
 template <class T>
 struct OptimizerLoops {
-  void (*adam)(T* parameter, const T* gradient, T* first_moment, T* second_moment, int64_t n, const AdamArgs& args);
+  /// `largest` is null without AMSGrad.
+  void (*adam)(T* parameter, const T* gradient, T* first_moment, T* second_moment, T* largest, int64_t n,
+               const AdamArgs& args);
   /// `momentum` is null when args.momentum is 0.
   void (*sgd)(T* parameter, const T* gradient, T* momentum, int64_t n, const SgdArgs& args);
-  /// `momentum` is null when args.momentum is 0.
-  void (*rmsprop)(T* parameter, const T* gradient, T* square_average, T* momentum, int64_t n, const RmspropArgs& args);
+  /// `momentum` is null when args.momentum is 0, `average` when the second moment is not centred.
+  void (*rmsprop)(T* parameter, const T* gradient, T* square_average, T* momentum, T* average, int64_t n,
+                  const RmspropArgs& args);
   void (*scale)(T* gradient, int64_t n, T factor);
   double (*squared_norm)(const T* gradient, int64_t n);
 };
