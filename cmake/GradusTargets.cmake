@@ -75,8 +75,10 @@ function(gradus_isa_objects name)
     # From a library that is linked last: options of the target itself would stand before the baseline's -march.
     if(NOT TARGET gradus_isa_${isa})
       add_library(gradus_isa_${isa} INTERFACE)
-      # Jump threading turns the selects of our branch-free mathematics into control flow, and the loops stay scalar.
-      target_compile_options(gradus_isa_${isa} INTERFACE -O3 $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps> ${flags_${isa}})
+      # Jump threading, and the care for floating-point exceptions that nobody reads, turn the selects of our
+      # branch-free mathematics into control flow, and the loops stay scalar.
+      target_compile_options(gradus_isa_${isa} INTERFACE -O3 -fno-trapping-math
+                             $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps> ${flags_${isa}})
     endif()
     target_link_libraries(${name}_${isa} PRIVATE gradus_isa_${isa})
   endforeach()

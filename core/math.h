@@ -47,14 +47,16 @@ GRADUS_FN T neg(T x) {
   else
     return -x;
 }
-// A NaN in either operand gives NaN, as in PyTorch.
+// A NaN in either operand gives NaN, as in PyTorch. One condition a select: of two joined by || loops stay scalar.
 template <class T>
 GRADUS_FN T minimum(T a, T b) {
-  return a < b || a != a ? a : b;
+  const T smaller = a < b ? a : b;
+  return a != a ? a : smaller;
 }
 template <class T>
 GRADUS_FN T maximum(T a, T b) {
-  return a > b || a != a ? a : b;
+  const T larger = a > b ? a : b;
+  return a != a ? a : larger;
 }
 template <class T>
 GRADUS_FN T abs(T x) {

@@ -3,6 +3,7 @@
 // coefficients are fitted by tools/minimax.py.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -19,6 +20,8 @@ inline constexpr float round_to_integer = 0x1.8p23f;
 inline constexpr double round_to_integer_double = 0x1.8p52;
 // ln(2) in two parts; the first has few bits, so that its products with exponents are exact.
 inline constexpr float ln2_high = 0x1.62ep-1f, ln2_low = 0x1.0bfbe8p-15f;
+// pi/2 in two parts.
+inline constexpr float half_pi_high = 0x1.921fb6p0f, half_pi_low = -0x1.777a5cp-25f;
 
 GRADUS_FN uint32_t bits(float x) { return __builtin_bit_cast(uint32_t, x); }
 GRADUS_FN float from_bits(uint32_t u) { return __builtin_bit_cast(float, u); }
@@ -46,6 +49,17 @@ GRADUS_FN Exponential exponential(float x) {
   p = p * r + 0.16666546f;
   p = p * r + 0.49999997f;
   return {p * (r * r) + r, bits(shifted) - bits(round_to_integer)};
+}
+// x 2^k in two steps, so that it overflows and becomes subnormal as it should.
+GRADUS_FN float scaled(float x, uint32_t k) {
+  const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(k) >> 1);
+  return x * power_of_two(half) * power_of_two(k - half);
+}
+// A quarter of exp(x) - 1, which does not overflow for -20 <= x <= 89.5.
+GRADUS_FN float quarter_expm1(float x) {
+  const Exponential e = exponential(x);
+  const float quarter = power_of_two(e.k - 2u);
+  return quarter * e.m + (quarter - 0.25f);
 }
 // exp(x) - 1 for -20 <= x <= 0.
 GRADUS_FN float expm1_of_negative(float x) {
@@ -113,8 +127,24 @@ GRADUS_FN float cos_polynomial(float r) {
 }
 // sin(quadrant pi/2 + r).
 GRADUS_FN float sin_of(float r, uint32_t quadrant) {
-  const float y = quadrant & 1u ? cos_polynomial(r) : sin_polynomial(r);
-  return from_bits(bits(y) ^ ((quadrant & 2u) << 30));
+  const float s = sin_polynomial(r), c = cos_polynomial(r);
+  return from_bits(bits(quadrant & 1u ? c : s) ^ ((quadrant & 2u) << 30));
+}
+
+// asin(a) = s for 0 <= a <= 1/2; beyond, where the arc is steep, asin(a) = pi/2 - 2 s.
+struct Arc {
+  float s;
+  bool is_outer;
+};
+GRADUS_FN Arc arc_of(float a) {
+  const bool is_outer = a > 0.5f;
+  const float t = is_outer ? 0.5f * (1.f - a) : a * a, root = std::sqrt(t), r = is_outer ? root : a;
+  float p = 0.042157095f;
+  p = p * t + 0.024185468f;
+  p = p * t + 0.045469023f;
+  p = p * t + 0.0749531f;
+  p = p * t + 0.16666752f;
+  return {r + r * (t * p), is_outer};
 }
 
 }  // namespace polynomial
@@ -122,20 +152,31 @@ GRADUS_FN float sin_of(float r, uint32_t quadrant) {
 /// Beyond it sin, cos and tan of a float want the standard library.
 inline constexpr float largest_angle = 0x1p20f;
 
-// The factor 2^k is applied in two steps, so that results overflow and become subnormal as they should.
 GRADUS_FN float exp(float x) {
   using namespace polynomial;
   const Exponential e = exponential(at_least(-104.f, at_most(89.f, x)));
-  const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(e.k) >> 1);
-  return (e.m + 1.f) * power_of_two(half) * power_of_two(e.k - half);
+  return scaled(e.m + 1.f, e.k);
 }
 
 GRADUS_FN float expm1(float x) {
   using namespace polynomial;
-  const Exponential e = exponential(at_least(-20.f, at_most(89.f, x)));
-  const float half_scale = power_of_two(e.k - 1u);
-  const float y = (half_scale * e.m + (half_scale - 0.5f)) * 2.f;
+  const float y = 4.f * quarter_expm1(at_least(-20.f, at_most(89.f, x)));
   return magnitude(x) < 0x1p-25f ? x : y;
+}
+
+// Half of t + t / (t + 1) with t = exp(|x|) - 1.
+GRADUS_FN float sinh(float x) {
+  using namespace polynomial;
+  const float a = magnitude(x), half = 2.f * quarter_expm1(at_most(89.5f, a)), finite = at_most(0x1p30f, half);
+  const float y = half + finite / (2.f * finite + 1.f);
+  return with_sign_of(a < 0x1p-25f ? a : y, x);
+}
+
+GRADUS_FN float cosh(float x) {
+  using namespace polynomial;
+  const Exponential e = exponential(at_most(90.f, magnitude(x)));
+  const float half = scaled(e.m + 1.f, e.k - 1u);
+  return half + 0.25f / half;
 }
 
 GRADUS_FN float log(float x) {
@@ -170,10 +211,34 @@ GRADUS_FN float log2(float x) {
   return log_at_ends(x, l.e + (l.f + l.f * p));
 }
 
+// exp(-x) may overflow to infinity, which is right, but needs no gradual underflow.
+GRADUS_FN float sigmoid(float x) {
+  using namespace polynomial;
+  const Exponential e = exponential(at_least(-87.f, at_most(89.f, -x)));
+  return 1.f / (1.f + (e.m + 1.f) * power_of_two(e.k));
+}
+
+// log(1 + exp(x)) without overflow.
+GRADUS_FN float softplus(float x) {
+  using namespace polynomial;
+  const float t = exp(-magnitude(x));
+  const bool upper = t > 0.41421356f;  // 1 + t = 2^e (1 + f), as split() would have it
+  const float positive = at_least(0.f, x);
+  return positive + log_of(upper ? 0.5f * (t - 1.f) : t, upper ? 1.f : 0.f);
+}
+
 GRADUS_FN float tanh(float x) {
   using namespace polynomial;
-  const float t = expm1_of_negative(-2.f * at_most(10.f, magnitude(x)));  // exp(-2 |x|) - 1
-  return with_sign_of(-t / (t + 2.f), x);
+  const float a = magnitude(x), t = a * a;
+  float p = -0.00569803f;
+  p = p * t + 0.020632321f;
+  p = p * t - 0.053737435f;
+  p = p * t + 0.13331412f;
+  p = p * t - 0.3333328f;
+  const float near = a + a * (t * p);
+  const Exponential e = exponential(2.f * at_most(10.f, a));
+  const float far = 1.f - 2.f / ((e.m + 1.f) * power_of_two(e.k) + 1.f);
+  return with_sign_of(a < 0.625f ? near : far, x);
 }
 
 GRADUS_FN float erf(float x) {
@@ -202,8 +267,50 @@ GRADUS_FN float cos(float x) {
 }
 GRADUS_FN float tan(float x) {
   const polynomial::Angle angle = polynomial::reduce_angle(x);
-  const float s = polynomial::sin_polynomial(angle.r), c = polynomial::cos_polynomial(angle.r);
-  return angle.quadrant & 1u ? -c / s : s / c;
+  const float r = angle.r, t = r * r;
+  float p = 0.0043737176f;
+  p = p * t + 9.6564065e-05f;
+  p = p * t + 0.010828443f;
+  p = p * t + 0.021285957f;
+  p = p * t + 0.054058935f;
+  p = p * t + 0.13332675f;
+  p = p * t + 0.3333335f;
+  const float y = r + r * (t * p);
+  return angle.quadrant & 1u ? -1.f / y : y;
+}
+
+GRADUS_FN float asin(float x) {
+  using namespace polynomial;
+  const Arc arc = arc_of(magnitude(x));
+  const float outer = half_pi_high - (2.f * arc.s - half_pi_low);
+  return with_sign_of(arc.is_outer ? outer : arc.s, x);
+}
+
+// From pi/2 inside, from 0 or pi outside.
+GRADUS_FN float acos(float x) {
+  using namespace polynomial;
+  const Arc arc = arc_of(magnitude(x));
+  const float s = with_sign_of(arc.s, x), turns = x < 0.f ? 2.f : 0.f, from = arc.is_outer ? turns : 1.f;
+  return from * half_pi_high + (from * half_pi_low + (arc.is_outer ? 2.f : -1.f) * s);
+}
+
+// atan(|x|) = pi/2 - atan(1 / |x|) beyond 1.
+GRADUS_FN float atan(float x) {
+  using namespace polynomial;
+  const float a = magnitude(x);
+  const bool beyond = a > 1.f;
+  const float r = (beyond ? -1.f : a) / (beyond ? a : 1.f), t = r * r;
+  float p = -0.0017878866f;
+  p = p * t + 0.010888728f;
+  p = p * t - 0.031129219f;
+  p = p * t + 0.057908382f;
+  p = p * t - 0.084005564f;
+  p = p * t + 0.10951193f;
+  p = p * t - 0.14264053f;
+  p = p * t + 0.19998531f;
+  p = p * t - 0.333333f;
+  const float y = r + r * (t * p);
+  return with_sign_of(beyond ? half_pi_high + (y + half_pi_low) : y, x);
 }
 
 }  // namespace gradus::math

@@ -121,7 +121,7 @@ class GRADUS_API Tensor {
   void backward(const Tensor& gradient, bool retain_graph = false, bool create_graph = false) const;
 
   // ---- recorded by autograd: views (shared storage) and copies
-  Tensor to(Dtype dtype) const;
+  Tensor to(Dtype dtype) const;  ///< floats beyond an integer's range become its nearest value, NaN becomes 0
   Tensor to(Device device) const;
   Tensor to(Device device, Dtype dtype) const;
   Tensor contiguous() const;

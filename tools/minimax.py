@@ -80,3 +80,8 @@ if __name__ == "__main__":
         lambda t: mp.sqrt(t) ** 3 / mp.sin(mp.sqrt(t)), mp.mpf(10) ** -6, quarter, 3)
     fit("cos", lambda t: (mp.cos(mp.sqrt(t)) - 1 + t / 2) / t**2, lambda t: t**2 / mp.cos(mp.sqrt(t)),
         mp.mpf(10) ** -6, quarter, 2)
+    # f(x) = x + x^3 P(x^2) for tan on a quarter's half, asin up to 1/2, atan up to 1, tanh up to 5/8; t = x^2
+    for name, f, high, degree in (("tan", mp.tan, quarter, 6), ("asin", mp.asin, mp.mpf(1) / 4, 4),
+                                  ("atan", mp.atan, 1, 8), ("tanh", mp.tanh, mp.mpf(25) / 64, 4)):
+        fit(name, lambda t, f=f: (f(mp.sqrt(t)) - mp.sqrt(t)) / mp.sqrt(t) ** 3,
+            lambda t, f=f: mp.sqrt(t) ** 3 / f(mp.sqrt(t)), mp.mpf(10) ** -6, high, degree)

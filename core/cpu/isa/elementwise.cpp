@@ -63,11 +63,11 @@ void loop(void* out, const void* const* in, int64_t n, const Params& params) {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
   } else {
-    const bool* condition = static_cast<const bool*>(in[0]);
+    const uint8_t* condition = static_cast<const uint8_t*>(in[0]);  // loops that load a bool stay scalar
     const T *a = static_cast<const T*>(in[1]), *b = static_cast<const T*>(in[2]);
     T* y = static_cast<T*>(out);
 #pragma GCC ivdep
-    for (int64_t i = 0; i < n; ++i) y[i] = f(condition[i], a[i], b[i]);
+    for (int64_t i = 0; i < n; ++i) y[i] = f(condition[i] != 0, a[i], b[i]);
   }
 }
 
