@@ -11,25 +11,44 @@ struct Words {
   uint32_t w[4];
 };
 
+inline constexpr uint32_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u, key_step0 = 0x9E3779B9u,
+                          key_step1 = 0xBB67AE85u;
+inline constexpr int rounds = 10;
+
 GRADUS_FN Words philox(uint64_t seed, uint64_t counter) {
   uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+  for (int round = 0; round < rounds; ++round) {
+    const uint64_t p0 = uint64_t{multiplier0} * c0, p1 = uint64_t{multiplier1} * c2;
     const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c1 = static_cast<uint32_t>(p1);
     c3 = static_cast<uint32_t>(p0);
     c0 = n0;
     c2 = n2;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    k0 += key_step0;
+    k1 += key_step1;
   }
   return {{c0, c1, c2, c3}};
 }
 
 /// Uniform in [0, 1): 24 bits, so that every value is exact in float32.
-GRADUS_FN float uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+GRADUS_FN float uniform(uint32_t word) { return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f; }
 /// Uniform in (0, 1]: safe under a logarithm.
-GRADUS_FN float uniform_open(uint32_t word) { return (static_cast<float>(word >> 8) + 1.f) * 0x1p-24f; }
+GRADUS_FN float uniform_open(uint32_t word) {
+  return (static_cast<float>(static_cast<int32_t>(word >> 8)) + 1.f) * 0x1p-24f;
+}
+
+/// Two normal numbers of mean 0 and standard deviation 1 from two words (Box and Muller, 1958).
+struct NormalPair {
+  float first, second;
+};
+GRADUS_FN NormalPair normal_pair(uint32_t word0, uint32_t word1) {
+  const float radius = math::sqrt(-2.f * math::log(uniform_open(word0)));
+  // The upper 24 bits of the other word are the angle; the nearest quarter turn leaves exact digits.
+  const int32_t angle = static_cast<int32_t>(word1 >> 8), quadrant = (angle + (1 << 21)) >> 22;
+  const float r = static_cast<float>(angle - (quadrant << 22)) * 0x1.921fb6p-22f;  // pi / 2^23
+  return {radius * math::polynomial::sin_of(r, static_cast<uint32_t>(quadrant) + 1u),
+          radius * math::polynomial::sin_of(r, static_cast<uint32_t>(quadrant))};
+}
 
 }  // namespace gradus::philox

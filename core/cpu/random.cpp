@@ -1,9 +1,11 @@
 // Random values and dropout from a Philox stream: element i uses word i % 4 of counter offset + i / 4, so the values do
-// not depend on threads.
+// not depend on threads. Blocks of words, and what becomes of them in float32, are made per instruction set; float64
+// and integers go element by element.
 #include <algorithm>
 #include <cmath>
 
 #include <gradus/core/cpu/detail/dispatch.h>
+#include <gradus/core/cpu/isa/functions.h>
 #include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/philox.h>
@@ -11,103 +13,137 @@
 namespace gradus::cpu {
 namespace {
 
-constexpr int64_t grain = 4096;  // counters for one task
+constexpr int64_t block = 512, blocks_per_task = 32;
+constexpr int64_t words_at_once = 32;  // eight counters, the widest vector
 
-// Calls element(i, words) for each of n elements, four to a counter.
-template <class Quad>
-void for_each_counter(int64_t n, PhiloxState state, Quad quad) {
-  parallel_for(0, (n + 3) / 4, grain, [&](int64_t first, int64_t last) {
-    for (int64_t c = first; c < last; ++c) {
-      const philox::Words words = philox::philox(state.seed, state.offset + static_cast<uint64_t>(c));
-      quad(c * 4, static_cast<int>(std::min<int64_t>(4, n - c * 4)), words);
+char* memory(Tensor& y) { return static_cast<char*>(const_cast<void*>(y.raw_data())); }
+
+// Calls body(start, count, words) for each block of n elements; there are words up to a multiple of words_at_once.
+template <class Body>
+void for_each_block(int64_t n, PhiloxState state, Body body) {
+  parallel_for(0, (n + block - 1) / block, blocks_per_task, [&](int64_t first, int64_t last) {
+    alignas(64) uint32_t words[block];
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t start = b * block, count = std::min(block, n - start);
+      const int64_t counters = (count + words_at_once - 1) / words_at_once * words_at_once / 4;
+      isa().philox_words(words, counters, state.seed, state.offset + static_cast<uint64_t>(start / 4));
+      body(start, count, words);
     }
   });
 }
 
-// The arithmetic type of T: float also for the 16-bit types.
-template <class T>
-using Real = std::conditional_t<std::is_same_v<T, double>, double, float>;
+// Calls compute(values, words, count) for each block, with room for a whole block of float32, and puts the first
+// `count` values into y in its dtype.
+template <class Compute>
+void fill_from_floats(Tensor& y, PhiloxState state, Compute compute) {
+  char* to = memory(y);
+  const int64_t item = itemsize(y.dtype());
+  const ConvertLoop convert = isa().convert_loop(float32, y.dtype());
+  for_each_block(y.numel(), state, [&](int64_t start, int64_t count, const uint32_t* words) {
+    alignas(64) float values[block];
+    compute(values, words, count);
+    convert(to + start * item, values, count);
+  });
+}
 
-// The largest T below x.
-template <class T>
-T below(double x) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return std::nextafter(static_cast<T>(x), -math::largest<T>());
-  } else {
-    T t(static_cast<float>(x));
+// The largest value of a floating dtype below x.
+double below(double x, Dtype dtype) {
+  const auto step_down = [x]<class T>(T t) {
     const bool zero = (t.bits & 0x7fffu) == 0, negative = (t.bits & 0x8000u) != 0;
     t.bits = static_cast<uint16_t>(zero ? 0x8001u : negative ? t.bits + 1u : t.bits - 1u);
-    return t;
+    return static_cast<double>(static_cast<float>(t));
+  };
+  switch (dtype) {
+    case float16: return step_down(f16(static_cast<float>(x)));
+    case bfloat16: return step_down(bf16(static_cast<float>(x)));
+    case float32: return std::nextafter(static_cast<float>(x), -math::largest<float>());
+    default: return std::nextafter(x, -math::largest<double>());
   }
 }
 
-// [low, high): rounding to T must not reach `high`.
-template <class T>
-void uniform(T* y, int64_t n, double low, double high, PhiloxState state) {
-  const Real<T> a = static_cast<Real<T>>(low), range = static_cast<Real<T>>(high - low);
-  const T top = high > low ? below<T>(high) : T(a);
-  for_each_counter(n, state, [=](int64_t i, int count, const philox::Words& words) {
-    for (int j = 0; j < count; ++j) {
-      const T value = T(a + range * philox::uniform(words.w[j]));
-      y[i + j] = static_cast<Real<T>>(value) > static_cast<Real<T>>(top) ? top : value;
-    }
+// [low, high): rounding must not reach `high`.
+void uniform(Tensor& y, double low, double high, PhiloxState state) {
+  const double range = high - low, top = std::max(low, below(high, y.dtype()));
+  if (y.dtype() != float64)
+    return fill_from_floats(y, state, [=](float* values, const uint32_t* words, int64_t count) {
+      isa().uniform_floats(values, words, count, static_cast<float>(low), static_cast<float>(range),
+                           static_cast<float>(top));
+    });
+  double* to = reinterpret_cast<double*>(memory(y));
+  for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
+    for (int64_t i = 0; i < count; ++i)
+      to[start + i] = std::min(low + range * static_cast<double>(philox::uniform(words[i])), top);
   });
 }
 
-// Box and Muller (1958): two uniform numbers give two normal ones.
-template <class T>
-void normal(T* y, int64_t n, double mean, double std, PhiloxState state) {
-  const Real<T> mu = static_cast<Real<T>>(mean), sigma = static_cast<Real<T>>(std);
-  for_each_counter(n, state, [=](int64_t i, int count, const philox::Words& words) {
-    Real<T> z[4];
-    for (int j = 0; j < 4; j += 2) {
-      const Real<T> radius = math::sqrt(Real<T>(-2) * math::log(Real<T>(philox::uniform_open(words.w[j]))));
-      const Real<T> angle = Real<T>(6.283185307179586) * Real<T>(philox::uniform(words.w[j + 1]));
-      z[j] = radius * math::cos(angle);
-      z[j + 1] = radius * math::sin(angle);
+void normal(Tensor& y, double mean, double std, PhiloxState state) {
+  if (y.dtype() != float64)
+    return fill_from_floats(y, state, [=](float* values, const uint32_t* words, int64_t count) {
+      const int64_t whole_pairs = (count + 1) / 2 * 2;
+      isa().normal_floats(values, words, whole_pairs, static_cast<float>(mean), static_cast<float>(std));
+    });
+  double* to = reinterpret_cast<double*>(memory(y));
+  for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
+    for (int64_t i = 0; i < count; i += 2) {
+      const double radius = std::sqrt(-2 * std::log(static_cast<double>(philox::uniform_open(words[i]))));
+      const double angle = 2 * M_PI * static_cast<double>(philox::uniform(words[i + 1]));
+      to[start + i] = mean + std * (radius * std::cos(angle));
+      if (i + 1 < count) to[start + i + 1] = mean + std * (radius * std::sin(angle));
     }
-    for (int j = 0; j < count; ++j) y[i + j] = T(mu + sigma * z[j]);
   });
 }
 
 // [low, high), at most 2^32 values: the high half of word * range.
-template <class T>
-void integer(T* y, int64_t n, double low, double high, PhiloxState state) {
+void integer(Tensor& y, double low, double high, PhiloxState state) {
   const int64_t first = static_cast<int64_t>(low);
   const uint64_t range = static_cast<uint64_t>(static_cast<int64_t>(high) - first);
-  for_each_counter(n, state, [=](int64_t i, int count, const philox::Words& words) {
-    for (int j = 0; j < count; ++j) {
-      const int64_t value = first + static_cast<int64_t>((uint64_t{words.w[j]} * range) >> 32);
-      if constexpr (std::is_arithmetic_v<T>)
-        y[i + j] = static_cast<T>(value);
-      else
-        y[i + j] = T(static_cast<float>(value));
-    }
+  dispatch(y.dtype(), [&]<class T>() {
+    T* to = reinterpret_cast<T*>(memory(y));
+    for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t value = first + static_cast<int64_t>((uint64_t{words[i]} * range) >> 32);
+        if constexpr (std::is_arithmetic_v<T>)
+          to[start + i] = static_cast<T>(value);
+        else
+          to[start + i] = T(static_cast<float>(value));
+      }
+    });
   });
 }
 
 void random(Tensor& y, Distribution distribution, double a, double b, PhiloxState state) {
-  dispatch(y.dtype(), [&]<class T>() {
-    T* to = static_cast<T*>(const_cast<void*>(y.raw_data()));
-    if (distribution == Distribution::integer) return integer(to, y.numel(), a, b, state);
-    if constexpr (!std::is_integral_v<T>)
-      (distribution == Distribution::uniform ? uniform<T> : normal<T>)(to, y.numel(), a, b, state);
-  });
+  switch (distribution) {
+    case Distribution::uniform: return uniform(y, a, b, state);
+    case Distribution::normal: return normal(y, a, b, state);
+    case Distribution::integer: return integer(y, a, b, state);
+  }
 }
 
+// The uniform number is k / 2^24 with k the word's upper 24 bits: an element stays where k >= p 2^24.
 void dropout(Tensor& y, const Tensor& x, double p, PhiloxState state) {
-  dispatch(y.dtype(), [&]<class T>() {
-    if constexpr (!std::is_integral_v<T>) {
-      T* to = static_cast<T*>(const_cast<void*>(y.raw_data()));
-      const T* from = static_cast<const T*>(x.raw_data());
-      const Real<T> scale = static_cast<Real<T>>(1 / (1 - p));
-      // The uniform number is k / 2^24 with k the word's upper 24 bits: kept where k >= p 2^24.
-      const uint32_t threshold = static_cast<uint32_t>(std::ceil(p * 0x1p24));
-      for_each_counter(y.numel(), state, [=](int64_t i, int count, const philox::Words& words) {
-        for (int j = 0; j < count; ++j)
-          to[i + j] = (words.w[j] >> 8) >= threshold ? T(static_cast<Real<T>>(from[i + j]) * scale) : T(Real<T>(0));
-      });
-    }
+  const uint32_t threshold = static_cast<uint32_t>(std::ceil(p * 0x1p24));
+  const double scale = 1 / (1 - p);
+  if (y.dtype() == float64) {
+    double* to = reinterpret_cast<double*>(memory(y));
+    const double* from = x.data<double>();
+    return for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
+      for (int64_t i = 0; i < count; ++i) to[start + i] = words[i] >> 8 >= threshold ? from[start + i] * scale : 0;
+    });
+  }
+  char* to = memory(y);
+  const char* from = static_cast<const char*>(x.raw_data());
+  const int64_t item = itemsize(y.dtype());
+  const bool direct = y.dtype() == float32;
+  const ConvertLoop widen = isa().convert_loop(x.dtype(), float32), narrow = isa().convert_loop(float32, y.dtype());
+  for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
+    alignas(64) float buffer[block];
+    const char* in = from + start * item;
+    char* out = to + start * item;
+    if (!direct) widen(buffer, in, count);
+    isa().dropout_floats(direct ? reinterpret_cast<float*>(out) : buffer,
+                         direct ? reinterpret_cast<const float*>(in) : buffer, words, count, threshold,
+                         static_cast<float>(scale));
+    if (!direct) narrow(out, buffer, count);
   });
 }
 

@@ -1,4 +1,4 @@
-// Per-ISA functions for elementwise kernels; see functions.h.
+// Per-ISA functions for elementwise and random kernels; see functions.h.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,9 @@ using ConvertLoop = void (*)(void* out, const void* in, int64_t n);
 // clang-format off
 #define GRADUS_ISA_ELEMENTWISE(F) \
   F(elementwise_loop, ElementwiseLoop, Elementwise op, Dtype type) \
-  F(convert_loop, ConvertLoop, Dtype from, Dtype to)
+  F(convert_loop, ConvertLoop, Dtype from, Dtype to) \
+  F(philox_words, void, uint32_t* words, int64_t counters, uint64_t seed, uint64_t first) \
+  F(uniform_floats, void, float* y, const uint32_t* words, int64_t n, float low, float range, float top) \
+  F(normal_floats, void, float* y, const uint32_t* words, int64_t n, float mean, float std) \
+  F(dropout_floats, void, float* y, const float* x, const uint32_t* words, int64_t n, uint32_t threshold, float scale)
 // clang-format on
