@@ -32,7 +32,7 @@ class Walk final : public Visitor {
  public:
   explicit Walk(Module& root) {
     modules.push_back({"", &root});
-    root.visit_fields(*this);
+    root.visit(*this);
   }
 
   void parameter(std::string_view name, Parameter& x) override { add(name, x, Kind::parameter); }
@@ -44,7 +44,7 @@ class Walk final : public Visitor {
     prefix_ += name;
     modules.push_back({prefix_, &x});
     prefix_ += '.';
-    x.visit_fields(*this);
+    x.visit(*this);
     prefix_.resize(length);
   }
 
@@ -114,6 +114,7 @@ thread_local int copy_scopes = 0;
 struct Module::Hooks {
   std::vector<std::pair<int64_t, ForwardPreHook>> before;
   std::vector<std::pair<int64_t, ForwardHook>> after;
+  std::vector<Adapter> adapters;
 };
 
 Module::Module() = default;
@@ -121,6 +122,10 @@ Module::Module(const Module& other) : Stateful(other), training_(other.training_
   GRADUS_CHECK(copy_scopes > 0, Error,
                "a module was copied, and the copy would share its parameters; make a separate one with "
                "nn::clone(module), hand it over with std::move(module), or pass it by reference");
+  if (!other.hooks_ || other.hooks_->adapters.empty()) return;
+  hooks_ = make_box<Hooks>();
+  for (const Adapter& a : other.hooks_->adapters)
+    hooks_->adapters.push_back({a.name, a.copy(*a.module), a.call, a.copy});
 }
 Module::Module(Module&&) noexcept = default;
 Module& Module::operator=(Module&&) noexcept = default;
@@ -238,7 +243,29 @@ void Module::remove_hook(int64_t number) {
   const auto is_it = [number](const auto& entry) { return entry.first == number; };
   GRADUS_CHECK(hooks_ && std::erase_if(hooks_->before, is_it) + std::erase_if(hooks_->after, is_it) > 0, ValueError,
                "remove_hook: this module has no hook {}", number);
-  if (hooks_->before.empty() && hooks_->after.empty()) hooks_ = {};
+  if (hooks_->before.empty() && hooks_->after.empty() && hooks_->adapters.empty()) hooks_ = {};
+}
+
+// ---- adapters
+Module& Module::take_adapter(Adapter adapter) {
+  const std::string& name = adapter.name;
+  GRADUS_CHECK(!name.empty() && name.find('.') == std::string::npos, ValueError,
+               "attach: '{}' is no name; want one word, as for a field", name);
+  const auto is_taken = [&](const std::string& other) { return other.substr(0, other.find('.')) == name; };
+  const Walk here(*this);
+  GRADUS_CHECK(
+      std::none_of(here.entries.begin(), here.entries.end(), [&](const Entry& e) { return is_taken(e.name); }) &&
+          std::none_of(here.modules.begin(), here.modules.end(),
+                       [&](const NamedModule& m) { return is_taken(m.name); }),
+      ValueError, "attach: there is a '{}' already", name);
+  if (!hooks_) hooks_ = make_box<Hooks>();
+  return *hooks_->adapters.emplace_back(std::move(adapter)).module;
+}
+
+void Module::visit(Visitor& visitor) {
+  visit_fields(visitor);
+  if (!hooks_) return;
+  for (const Adapter& a : hooks_->adapters) visitor.module(a.name, *a.module);
 }
 
 // Hooks may remove themselves: the lists are copied, and may be gone.
@@ -252,6 +279,12 @@ Tensor Module::before_forward(const Tensor& input) {
 Tensor Module::after_forward(const Tensor& input, const Tensor& output) {
   Tensor y = output;
   if (!hooks_) return y;
+  for (size_t i = 0; i < hooks_->adapters.size(); ++i) {  // an adapter may attach another
+    const Adapter& adapter = hooks_->adapters[i];
+    GRADUS_CHECK(y.defined(), Error, "{}: the adapter '{}' wants a Tensor, and forward gave none",
+                 detail::type_name(typeid(*this)), adapter.name);
+    y = adapter.call(*adapter.module, input, y);
+  }
   for (const auto& [number, hook] : std::vector(hooks_->after))
     if (Tensor replaced = hook(*this, input, y); replaced.defined()) y = std::move(replaced);
   return y;

@@ -134,11 +134,28 @@ class GRADUS_API Module : public Stateful {
   int64_t register_forward_hook(ForwardHook hook);
   void remove_hook(int64_t number);
 
+  /// Adds an adapter: a module that is no field and whose `Tensor forward(const Tensor& input, const Tensor& output)`
+  /// gives what this module returns from now on. It is named, moved, trained, saved and cloned as a field called `name`
+  /// would be, and stays where it is when this module moves. ValueError when there is such a name; Error when this
+  /// module is called and returns no Tensor.
+  template <class M>
+  M& attach(std::string_view name, M module) {
+    static_assert(std::derived_from<M, Module>, "attach takes a module, by value");
+    return static_cast<M&>(
+        take_adapter({std::string(name), make_box<M>(std::move(module)),
+                      [](Module& m, const Tensor& input, const Tensor& output) -> Tensor {
+                        return static_cast<M&>(m)(input, output);
+                      },
+                      [](const Module& m) -> Box<Module> { return make_box<M>(static_cast<const M&>(m)); }}));
+  }
+
   /// Multiply-adds of the matrix products and convolutions that forward itself does, for summary().
   virtual int64_t macs(const Shape& input, const Shape& output) const;
 
   /// Defined by GRADUS_MODULE.
   virtual void visit_fields(Visitor& visitor) = 0;
+  /// The fields, then what is attached.
+  void visit(Visitor& visitor);
 
  protected:
   /// Hooks and forward; what operator() does. Without hooks it costs one branch.
@@ -150,7 +167,14 @@ class GRADUS_API Module : public Stateful {
   }
 
  private:
+  struct Adapter {
+    std::string name;
+    Box<Module> module;
+    Tensor (*call)(Module&, const Tensor& input, const Tensor& output);
+    Box<Module> (*copy)(const Module&);
+  };
   struct Hooks;
+  Module& take_adapter(Adapter adapter);
   Tensor before_forward(const Tensor& input);
   Tensor after_forward(const Tensor& input, const Tensor& output);
 
