@@ -102,7 +102,7 @@ class BuildTree:
         return self._built[target]
 
     def compile_command(self, source):
-        """The compiler call for one source file as CMake would do it, at -O2, without cache and output."""
+        """The compiler call for one source file as CMake would do it, but at -O2 and without warnings, cache, output."""
         self._configure()
         entries = json.loads((self.folder / "compile_commands.json").read_text())
         for entry in entries:
@@ -110,7 +110,8 @@ class BuildTree:
                 words = shlex.split(entry["command"])
                 words = words[1:] if Path(words[0]).name == "ccache" else words
                 del words[words.index("-o") : words.index("-o") + 2]
-                return [word for word in words if word not in ("-c", entry["file"])] + ["-O2", "-c"]
+                kept = [word for word in words if word not in ("-c", entry["file"]) and not word.startswith("-W")]
+                return kept + ["-O2", "-c"]
         raise Failed(f"{source.relative_to(ROOT)} is not part of the build")
 
     def _configure(self):

@@ -137,6 +137,48 @@ def table_line(row):
     )
 
 
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+FAMILIES = {
+    "train": "Training steps",
+    "loss": "The same training? Loss of the first step",
+    "fall": "The same training? Fall of the loss over the next steps",
+    "scaling": "One thread against two",
+    "memory": "Peak memory",
+    "op": "Operations on 64 floats",
+    "backward": "Backward of a chain, per node",
+    "chain": "Memory of a graph, per node",
+    "gemm": "Matrix products",
+    "conv": "Convolutions",
+    "stream": "Kernels on 100 MB",
+    "floor": "What the machine gives",
+    "compile": "Compile time",
+    "build": "Clean build of the library",
+    "size": "Stripped library",
+    "start": "Start to end of a program that makes a tensor",
+    "noise": "Gradus against itself",
+}
+
+
+def write_page(page, header, rows):
+    """Puts the figures into a Markdown page, between the two marks."""
+    text = page.read_text()
+    before, mark, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise Failed(f"{page}: want a line {BEGIN} and one {END}")
+    machine = "{cpu}, {cores} cores, {memory_gb} GB, {system}, {compiler}".format(**header)
+    run = "{date}, commit {commit}, {rounds} rounds, peer {peer}".format(**header)
+    lines = ["", f"Machine: {machine}.", f"Run: {run}."]
+    families = {}
+    for row in rows:
+        families.setdefault(row["id"].split("/")[0], []).append(row)
+    titles = ("figure", "Gradus", "goal", "met", "peer", "times better [95 %]", "bound", "of bound", "note")
+    for family in sorted(families, key=list(FAMILIES).index):
+        lines += ["", f"### {FAMILIES[family]}", "|".join(("", *titles, "")), "|---" * len(titles) + "|"]
+        lines += ["|".join(("", *table_line(row), "")) for row in families[family]]
+    page.write_text(before + mark + "\n".join(lines) + "\n\n" + end + after)
+
+
 def number(value):
     if value is None:
         return "-"
