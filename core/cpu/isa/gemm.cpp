@@ -1,7 +1,5 @@
 // Matrix products a b^T on one thread. The operands are packed into panels that the cache holds; the innermost loop
 // keeps a block of c in registers (Goto and van de Geijn, ACM TOMS 34, 2008). The driver is core/cpu/gemm.cpp.
-#include <utility>
-
 #include <gradus/core/cpu/isa/functions.h>
 #include <gradus/core/cpu/isa/vector.h>
 
@@ -66,13 +64,13 @@ template <class T>
 struct Table {
   Multiply<T> of[2][2][most_rows];  // by order, vectors - 1 and rows - 1
 };
-template <class T, size_t... row>
-constexpr Table<T> make_table(std::index_sequence<row...>) {
+template <class T, int... row>
+constexpr Table<T> make_table(LaneList<row...>) {
   return {{{{multiply<T, Order::rows, row + 1, 1>...}, {multiply<T, Order::rows, row + 1, 2>...}},
            {{multiply<T, Order::columns, row + 1, 1>...}, {multiply<T, Order::columns, row + 1, 2>...}}}};
 }
 template <class T>
-constexpr Table<T> table_of = make_table<T>(std::make_index_sequence<most_rows>{});
+constexpr Table<T> table_of = make_table<T>(typename FirstLanes<most_rows>::type{});
 
 // ---- packing
 // count < lanes<T> elements, in pieces of fixed size.
