@@ -78,8 +78,8 @@ int64_t check_indices(const Tensor& index, int64_t low, int64_t high) {
 // ---- reading
 // y[o, i, j] = x[o, index[o, i, j], j]
 void gather(Tensor& y, const Tensor& x, const Tensor& index, int64_t dim) {
-  const auto [outer, inner] = Around(y.shape(), dim);
-  const int64_t k = y.shape()[dim], n = x.shape()[dim];
+  const Around around(y.shape(), dim);
+  const int64_t outer = around.outer, inner = around.inner, k = y.shape()[dim], n = x.shape()[dim];
   for_size(x.dtype(), [&]<class T>(T) {
     parallel_for(0, outer * k, grain(inner), [&](int64_t b, int64_t e) {
       const T* from = read<T>(x) + b / k * n * inner;
