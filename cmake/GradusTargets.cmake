@@ -16,7 +16,8 @@ configure_file(${PROJECT_SOURCE_DIR}/cmake/version.h.in ${GRADUS_INCLUDE_DIR}/gr
 # Options every one of our own targets is compiled with.
 add_library(gradus_options INTERFACE)
 target_compile_features(gradus_options INTERFACE cxx_std_20)
-target_compile_options(gradus_options INTERFACE -Wall -Wextra -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)
+target_compile_options(gradus_options INTERFACE -Wall -Wextra -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi
+                       $<IF:$<CXX_COMPILER_ID:Clang>,-Wno-unknown-pragmas,-Wshadow=local>)
 if(GRADUS_WERROR)
   target_compile_options(gradus_options INTERFACE -Werror)
 endif()

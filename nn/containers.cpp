@@ -28,7 +28,8 @@ void Sequential::visit_fields(Visitor& visitor) {
 }
 
 void Sequential::throw_wrong_type(int64_t index, const std::type_info& wanted) {
-  throw Error(fmt::format("Sequential: layer {} is a {}, not a {}", index, detail::type_name(typeid((*this)[index])),
+  const Module& layer = (*this)[index];
+  throw Error(fmt::format("Sequential: layer {} is a {}, not a {}", index, detail::type_name(typeid(layer)),
                           detail::type_name(wanted)));
 }
 

@@ -124,7 +124,8 @@ TEST_CASE("scatter_add agrees with a plain loop and adds in order") {
          {std::pair{Shape{40, 50, 30}, 1}, {Shape{5000}, 0}, {Shape{300, 200}, 0}, {Shape{2000, 9}, 1}}) {
       INFO(std::string(name(dtype)) << " " << to_string(shape));
       const Tensor at = randint(shape[dim], shape), source = randint(0, 3, shape).to(dtype);
-      const Tensor y = on_any_threads([&] { return scatter_add(zeros(shape, {.dtype = dtype}), dim, at, source); });
+      const Tensor y = on_any_threads(
+          [&, shape = shape, dim = dim] { return scatter_add(zeros(shape, {.dtype = dtype}), dim, at, source); });
       int64_t inner = 1;
       for (int64_t d = dim + 1; d < shape.rank(); ++d) inner *= shape[d];
       Tensor expected = zeros(shape, {.dtype = float64});

@@ -6,12 +6,20 @@
 #include <gradus/core/fmt.h>
 #include <gradus/core/tensor.h>
 
+// clang before 16 cannot capture structured bindings in a lambda, so there the formatting stays in line.
+#if defined(__clang__) && __clang_major__ < 16
+#define GRADUS_OUT_OF_LINE(...) __VA_ARGS__
+#else
+#define GRADUS_OUT_OF_LINE(...)                          \
+  [&]() __attribute__((noinline, cold)) { __VA_ARGS__; } \
+  ()
+#endif
+
 // Throws ErrorType with a formatted message when the condition does not hold.
-#define GRADUS_CHECK(condition, ErrorType, ...)                                            \
-  do {                                                                                     \
-    if (!(condition)) [[unlikely]]                                                         \
-      [&]() __attribute__((noinline, cold)) { throw ErrorType(fmt::format(__VA_ARGS__)); } \
-    ();                                                                                    \
+#define GRADUS_CHECK(condition, ErrorType, ...)                      \
+  do {                                                               \
+    if (!(condition)) [[unlikely]]                                   \
+      GRADUS_OUT_OF_LINE(throw ErrorType(fmt::format(__VA_ARGS__))); \
   } while (false)
 
 namespace gradus::detail {
