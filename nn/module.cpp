@@ -338,8 +338,8 @@ std::string type_name(const std::type_info& type) {
   const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
                                                     std::free);
   std::string name = status == 0 ? text.get() : type.name();
-  const std::string ours = "gradus::nn::";
-  for (size_t at = 0; (at = name.find(ours, at)) != std::string::npos;) name.erase(at, ours.size());
+  for (const std::string_view noise : {"gradus::nn::", "(anonymous namespace)::"})
+    for (size_t at = 0; (at = name.find(noise, at)) != std::string::npos;) name.erase(at, noise.size());
   return name;
 }
 

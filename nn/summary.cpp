@@ -118,7 +118,7 @@ std::string to_string(const Summary& s) {
 
   std::string rule, text;
   for (const size_t w : width)
-    for (size_t i = 0; i < w + 2; ++i) rule += "─";
+    for (size_t i = 0; i < w + 2; ++i) rule += "-";
   rule += '\n';
   for (size_t i = 0; i < lines.size(); ++i) {
     const Line& l = lines[i];
