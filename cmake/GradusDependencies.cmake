@@ -12,8 +12,9 @@ if(PROJECT_IS_TOP_LEVEL)
       set(GRADUS_CCACHE_WORKS TRUE)
     endif()
   endif()
-  if(GRADUS_CCACHE_WORKS AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${GRADUS_CCACHE})
+  if(GRADUS_CCACHE_WORKS AND NOT CMAKE_CXX_COMPILER_LAUNCHER)  # paths below the sources are cached as relative ones, so
+    # that presets of equal options (release and ci) and other clones share objects
+    set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_ABSSTDERR=1 ${GRADUS_CCACHE})
   endif()
   find_program(GRADUS_MOLD mold)
   if(GRADUS_MOLD AND NOT GRADUS_SANITIZE)
