@@ -48,7 +48,7 @@ void fill_from_floats(Tensor& y, PhiloxState state, Compute compute) {
 
 // The largest value of a floating dtype below x.
 double below(double x, Dtype dtype) {
-  const auto step_down = [x]<class T>(T t) {
+  const auto step_down = []<class T>(T t) {
     const bool zero = (t.bits & 0x7fffu) == 0, negative = (t.bits & 0x8000u) != 0;
     t.bits = static_cast<uint16_t>(zero ? 0x8001u : negative ? t.bits + 1u : t.bits - 1u);
     return static_cast<double>(static_cast<float>(t));
