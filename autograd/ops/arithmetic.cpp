@@ -134,11 +134,21 @@ Tensor pow(const Tensor& x, const Tensor& exponent) {
                 });
 }
 
+namespace {
+// Common exponents go without logarithms, at a tenth of the cost.
+Tensor power(const Tensor& x, double e) {
+  if (e == 2) return map(Elementwise::square, x);
+  if (e == 3) return map("pow", Elementwise::mul, map(Elementwise::square, x), x);
+  if (e == 0.5) return map(Elementwise::sqrt, x);
+  if (e == -0.5) return map(Elementwise::rsqrt, x);
+  if (e == -1) return map(Elementwise::reciprocal, x);
+  return map(Elementwise::pow_scalar, x, {e, 0});
+}
+}  // namespace
 Tensor pow(const Tensor& x, Scalar exponent) {
   detail::check_floating("pow", x);
   const double e = exponent.to<double>();
-  const Tensor y = e == 2 ? map(Elementwise::square, x) : map(Elementwise::pow_scalar, x, {exponent, 0});
-  return record("pow", y, {&x}, save(x), [e](const Tensor& g, const Saved& s) -> Grads {
+  return record("pow", power(x, e), {&x}, save(x), [e](const Tensor& g, const Saved& s) -> Grads {
     if (e == 0) return {zeros_like(g)};
     if (e == 2) return {g * (s[0] * 2)};
     return {g * (pow(s[0], e - 1) * e)};

@@ -78,6 +78,8 @@ for name, f in {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": tor
         f"{name}/with_number": lambda x, f=f: f(x, 0.75),
         f"{name}/with_integer": lambda x, f=f: f(x, 3),
     })
+for label, exponent in {"square": 2, "root": 0.5, "inverse_root": -0.5, "inverse": -1}.items():
+    EXPRESSIONS[f"pow/{label}"] = lambda x, e=exponent: torch.pow(x, e)
 EXPRESSIONS.update({
     "sub/from_number": lambda x: 0.75 - x,
     "div/from_number": lambda x: 0.75 / x,
