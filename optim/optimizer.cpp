@@ -78,6 +78,12 @@ void Optimizer::step(double gradient_scale) {
   for (Group& g : groups_) step_group(g, gradient_scale);
 }
 
+// A state that the options have asked for since the last step, such as momentum raised from 0, begins with zeros.
+Tensor Optimizer::state_or_zeros(const Entry& e, size_t i) {
+  if (e.state[i].defined()) return e.state[i];
+  return zeros(e.parameter.shape(), {.dtype = work_dtype(e.dtype), .device = e.parameter.device()});
+}
+
 // State for the first step, on the device where the parameter is now.
 void Optimizer::prepare(Entry& e, const StateNames& names) const {
   const Tensor& p = e.parameter;
@@ -86,9 +92,7 @@ void Optimizer::prepare(Entry& e, const StateNames& names) const {
                e.name, e.dtype, p.dtype());
   const Dtype work = work_dtype(e.dtype);
   for (size_t i = 0; i < names.size(); ++i)
-    if (names[i])
-      e.state[i] =
-          e.state[i].defined() ? e.state[i].to(p.device()) : zeros(p.shape(), {.dtype = work, .device = p.device()});
+    if (names[i]) e.state[i] = state_or_zeros(e, i).to(p.device());
   if (work == e.dtype) return;
   if (e.master.defined()) e.master = e.master.to(p.device());
   // Somebody may have changed the parameter: then the master starts from it again.
@@ -153,7 +157,7 @@ NamedTensors Optimizer::state_dict() const {
       if (e.step == 0) continue;
       state.push_back({e.name + ".step", scalar_tensor(e.step)});
       for (size_t s = 0; s < names.size(); ++s)
-        if (names[s]) state.push_back({e.name + '.' + names[s], e.state[s].detach()});
+        if (names[s]) state.push_back({e.name + '.' + names[s], state_or_zeros(e, s).detach()});
       if (e.master.defined()) state.push_back({e.name + ".master", e.master.detach()});
     }
   }

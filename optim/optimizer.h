@@ -88,6 +88,7 @@ class GRADUS_API Optimizer : public Stateful {
   };
 
   const Group& group(size_t index) const;
+  static Tensor state_or_zeros(const Entry& e, size_t i);
   void prepare(Entry& entry, const StateNames& names) const;
   void step_group(Group& group, double gradient_scale);
 

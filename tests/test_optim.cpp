@@ -355,6 +355,19 @@ TEST_CASE("resuming an optimizer gives the same bits") {
     }
 }
 
+TEST_CASE("momentum that is raised from 0 begins with zeros, saved or not") {
+  const Tensor x = ones({3}, {.requires_grad = true});
+  optim::SGD sgd({{"x", x}}, {.lr = 0.5});
+  x.set_grad(ones({3}));
+  sgd.step();
+  sgd.set_momentum(0.9);
+  const NamedTensors state = sgd.state_dict();
+  sgd.load_state_dict(state);
+  sgd.step();
+  sgd.step();
+  CHECK(x.detach()[0].item<double>() == Approx(1 - 0.5 * (1 + 1 + 1.9)));
+}
+
 TEST_CASE("a state that does not fit is refused whole, with a list") {
   const Tensor a = leaf({1.0, 2.0});
   optim::AdamW opt{{{"a", a}}};
