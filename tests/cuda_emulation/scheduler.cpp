@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "random.h"
 #include "sanitizers.h"
 
 namespace gradus::emulation {
@@ -33,18 +34,6 @@ std::string text(Site site) { return std::string(site.file) + ":" + std::to_stri
 std::string text(uint3 at) {
   return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
 }
-
-// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-struct Random {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = state += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-  size_t below(size_t n) { return static_cast<size_t>(next() % n); }
-};
 
 enum class State : uint8_t { fresh, ready, at_barrier, in_warp, ended };
 
@@ -153,7 +142,7 @@ class Scheduler {
     kernel_ = kernel;
     body_ = &body;
     shared_bytes_ = shared_bytes;
-    random_ = {order.seed};
+    random_ = Random(order.seed);
     place.grid_dim = grid;
     place.block_dim = block;
     count_ = static_cast<size_t>(block.x) * block.y * block.z;
@@ -289,7 +278,7 @@ class Scheduler {
     if (ended_ != count_) fail_stuck();
     shared_.open();
     if (const char* name = shared_.overrun())
-      throw Error(prefix() + "block " + text(block) + " wrote outside the shared array " + *name);
+      throw Error(prefix() + "block " + text(block) + " wrote outside the shared array " + name);
   }
 
   // What a fiber does that runs no thread: it takes the next one. Leaves for good when there is none.
@@ -488,6 +477,7 @@ void check_launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes
 }  // namespace
 
 void set_order(Order value) { order = value; }
+Order current_order() { return order; }
 Counters counters() { return total; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes,

@@ -38,6 +38,7 @@ struct Order {
   uint64_t seed = 0;  ///< 0: by index, each thread as far as it can go
 };
 void set_order(Order order);
+Order current_order();
 
 struct Counters {
   uint64_t grids = 0, blocks = 0, threads = 0, switches = 0;
