@@ -32,7 +32,8 @@ thread_local uint64_t block_number = 0;  // never the same twice, so that keys o
 
 std::string text(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 std::string text(uint3 at) {
-  return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+  std::string s(1, '(');  // g++ 12 warns of "(" + a temporary
+  return s += std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
 }
 
 enum class State : uint8_t { fresh, ready, at_barrier, in_warp, ended };

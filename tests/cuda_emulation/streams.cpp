@@ -1,3 +1,4 @@
+// Streams and events as one timeline: queues, the points they wait for, and who may go next.
 #include "streams.h"
 
 #include <deque>
