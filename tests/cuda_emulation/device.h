@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <type_traits>
 
 #include <cuda_emulation/scheduler.h>
@@ -34,6 +35,12 @@ inline constexpr int warpSize = 32;
   name##_type& name = *static_cast<name##_type*>(                \
       ::gradus::emulation::shared_array(name##_key, sizeof(name##_type), alignof(name##_type), #name))
 #define GRADUS_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::gradus::emulation::dynamic_shared_array())
+
+// The launch of a kernel goes into the stream's queue (runtime.cpp).
+namespace gradus::emulation {
+void launch(cudaStream_t stream, const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
+            std::function<void()> thread);
+}
 
 #define GRADUS_EMULATION_UNTRACED __attribute__((no_sanitize("thread")))
 

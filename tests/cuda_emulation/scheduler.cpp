@@ -463,6 +463,8 @@ class Scheduler {
   std::vector<Fiber*> spare_;
 };
 
+}  // namespace
+
 void check_launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes) {
   const auto refuse = [&](const std::string& what) {
     throw Error("[CUDA emulation] " + std::string(kernel) + ": invalid launch configuration: " + what);
@@ -474,8 +476,6 @@ void check_launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes
   if (grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535) refuse("a grid that is too large");
   if (shared_bytes > max_shared_bytes) refuse(std::to_string(shared_bytes) + " bytes of dynamic shared memory");
 }
-
-}  // namespace
 
 void set_order(Order value) { order = value; }
 Order current_order() { return order; }

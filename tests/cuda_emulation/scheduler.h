@@ -49,6 +49,9 @@ Counters counters();
 inline constexpr unsigned max_threads_per_block = 1024;
 inline constexpr size_t max_shared_bytes = 227 * 1024;
 
+/// Throws Error for a launch that the device would refuse.
+void check_launch(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes);
+
 /// Runs `thread` once for every thread of the grid, and returns when all have ended. Throws Error.
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes,
               const std::function<void()>& thread);
