@@ -103,6 +103,7 @@ Fiber::~Fiber() {
 #endif
   if (!mapping_) return;
   sanitizers::forget_thread(race_state_);
+  sanitizers::unpoison(mapping_, page() + stack_bytes);  // what was in the middle of its work left marks
   munmap(mapping_, page() + stack_bytes);
 }
 

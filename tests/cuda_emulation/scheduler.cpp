@@ -275,7 +275,11 @@ class Scheduler {
     sanitizers::release(this);
 
     go_to(*spare());
-    if (!error_.empty()) throw Error(error_);
+    if (!error_.empty()) {
+      sanitizers::acquire(&count_);
+      sanitizers::acquire(&host_);
+      throw Error(error_);
+    }
     if (ended_ != count_) fail_stuck();
     shared_.open();
     if (const char* name = shared_.overrun())
@@ -308,16 +312,24 @@ class Scheduler {
     running_ = &t;
     place.thread = t.index;
     sanitizers::acquire(this);
-    (*body_)();
-    leave_meeting(t);
+    try {
+      (*body_)();
+      end(t);
+    } catch (const std::exception& error) {
+      error_ = error.what();
+    }
     sanitizers::release(&count_);
+    if (!error_.empty()) go_to(host_);  // for good: the block is given up
     running_ = nullptr;
+  }
+
+  void end(Thread& t) {
+    leave_meeting(t);
     t.state = State::ended;
     ++ended_;
     if (waiting_) fail_at(t, "has ended while others wait at the barrier at " + text(barrier_site_));
-    const size_t warp = index(t) / warp_size;
     const unsigned bit = 1u << (index(t) % warp_size);
-    for (const Meeting& meeting : warps_[warp])
+    for (const Meeting& meeting : warps_[index(t) / warp_size])
       if (meeting.arrived && meeting.arrived != meeting.mask && (meeting.mask & bit))
         fail_at(t, "has ended while other lanes wait for it in " + std::string(meeting.operation) + " at " +
                        text(meeting.site));
@@ -325,6 +337,7 @@ class Scheduler {
 
   // ---- waiting
   void suspend(Thread& self) {
+    sanitizers::release(&host_);  // in case it never comes back
     self.fiber = running_fiber_;
     Thread* next = take();
     if (!next) go_to(host_);
@@ -413,10 +426,9 @@ class Scheduler {
 
   // ---- errors
   std::string prefix() const { return "[CUDA emulation] " + std::string(kernel_) + ": "; }
+  // Unwinds the thread, back to start(): what it holds is let go.
   [[noreturn]] void fail_at(const Thread& t, const std::string& what) {
-    error_ = prefix() + "block " + text(place.block) + " thread " + text(t.index) + " " + what;
-    go_to(host_);
-    __builtin_trap();
+    throw Error(prefix() + "block " + text(place.block) + " thread " + text(t.index) + " " + what);
   }
   void fail_absent() {
     for (const Thread& t : threads_)
