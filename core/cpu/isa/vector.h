@@ -92,7 +92,7 @@ GRADUS_FN float exp_below(float x) {
 GRADUS_FN double exp_below(double x) { return math::exp(x); }
 template <class V>
 GRADUS_FN V exp_below(V x) {
-  V y;
+  V y = x;  // so that g++ sees it initialised
   for (int j = 0; j < int(sizeof(V) / sizeof x[0]); ++j) y[j] = exp_below(x[j]);
   return y;
 }
