@@ -147,6 +147,7 @@ Tensor Saved::operator[](size_t i) const {
 }
 
 bool Saved::needs(size_t i) const { return static_cast<bool>(node_.edges()[i]); }
+const Shape& Saved::shape(size_t i) const { return node_.edges()[i]->shape(); }
 
 namespace detail {
 

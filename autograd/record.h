@@ -50,6 +50,8 @@ class GRADUS_API Saved {
   Tensor operator[](size_t i) const;
   /// Whether input i wants a gradient.
   bool needs(size_t i) const;
+  /// The shape of input i, which wants a gradient, as the only input of an op does. So a lambda need not capture it.
+  const Shape& shape(size_t i) const;
 
  private:
   Node& node_;

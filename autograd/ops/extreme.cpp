@@ -62,11 +62,10 @@ std::pair<Tensor, Tensor> extreme_along(const char* op, bool largest, const Tens
     return {value, index};
   }
   const auto [values, index] = first_extremes(op, largest, x, dim, keep);
-  Tensor y =
-      record(op, values, {&x}, save(index), [dim, keep, shape = x.shape()](const Tensor& g, const Saved& s) -> Grads {
-        const Tensor zero = zeros(shape, {.dtype = g.dtype(), .device = g.device()});
-        return {keep ? scatter_add(zero, dim, s[0], g) : scatter_add(zero, dim, s[0].unsqueeze(dim), g.unsqueeze(dim))};
-      });
+  Tensor y = record(op, values, {&x}, save(index), [dim, keep](const Tensor& g, const Saved& s) -> Grads {
+    const Tensor zero = zeros(s.shape(0), {.dtype = g.dtype(), .device = g.device()});
+    return {keep ? scatter_add(zero, dim, s[0], g) : scatter_add(zero, dim, s[0].unsqueeze(dim), g.unsqueeze(dim))};
+  });
   return {std::move(y), index};
 }
 

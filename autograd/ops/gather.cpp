@@ -146,10 +146,9 @@ Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const Tensor from = reachable("gather", "x", x.detach(), at, dim);
   Tensor y = empty(at.shape(), {.dtype = x.dtype(), .device = x.device()});
   kernels::gather(x.device(), y, dense(from), at, dim);
-  return record("gather", std::move(y), {&x}, save(at),
-                [dim, shape = x.shape()](const Tensor& g, const Saved& s) -> Grads {
-                  return {scatter_add_to_zeros(shape, dim, s[0], g)};
-                });
+  return record("gather", std::move(y), {&x}, save(at), [dim](const Tensor& g, const Saved& s) -> Grads {
+    return {scatter_add_to_zeros(s.shape(0), dim, s[0], g)};
+  });
 }
 
 Tensor detail::scatter_add_to_zeros(const Shape& shape, int64_t dim, const Tensor& index, const Tensor& source) {

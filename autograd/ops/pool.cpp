@@ -85,9 +85,8 @@ Tensor maximum_by(const char* op, const Tensor& x, const Shape& shape, Kernel ke
   Tensor y = like(x, shape), index;
   if (grad_enabled() && x.requires_grad()) index = empty(shape, {.dtype = int64, .device = x.device()});
   kernel(y, index);
-  return record(op, std::move(y), {&x}, save(index), [x_shape = x.shape()](const Tensor& g, const Saved& s) -> Grads {
-    return {at_maximum(g, s[0], x_shape)};
-  });
+  return record(op, std::move(y), {&x}, save(index),
+                [](const Tensor& g, const Saved& s) -> Grads { return {at_maximum(g, s[0], s.shape(0))}; });
 }
 
 // ---- mean
@@ -97,8 +96,8 @@ Tensor mean_by(const Tensor& x, const Window2d& window, bool count_include_pad) 
   Tensor y = like(x, pooled(x, window));
   kernels::avg_pool2d(x.device(), y, dense(x), window, count_include_pad);
   return record("avg_pool2d", std::move(y), {&x}, save(),
-                [x_shape = x.shape(), window, count_include_pad](const Tensor& g, const Saved&) -> Grads {
-                  return {mean_gradient(g, x_shape, window, count_include_pad)};
+                [window, count_include_pad](const Tensor& g, const Saved& s) -> Grads {
+                  return {mean_gradient(g, s.shape(0), window, count_include_pad)};
                 });
 }
 Tensor mean_gradient(const Tensor& g, const Shape& x_shape, const Window2d& window, bool count_include_pad) {
@@ -145,9 +144,8 @@ Tensor adaptive_avg_pool2d(const Tensor& x, Pair output) {
   check_image("adaptive_avg_pool2d", x);
   Tensor y = like(x, adapted("adaptive_avg_pool2d", x, output));
   kernels::adaptive_avg_pool2d(x.device(), y, dense(x));
-  return record(
-      "adaptive_avg_pool2d", std::move(y), {&x}, save(),
-      [x_shape = x.shape()](const Tensor& g, const Saved&) -> Grads { return {adaptive_mean_gradient(g, x_shape)}; });
+  return record("adaptive_avg_pool2d", std::move(y), {&x}, save(),
+                [](const Tensor& g, const Saved& s) -> Grads { return {adaptive_mean_gradient(g, s.shape(0))}; });
 }
 
 }  // namespace gradus

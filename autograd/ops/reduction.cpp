@@ -43,9 +43,7 @@ Tensor sum(const Tensor& x, Dims dims, bool keep) {
   const ReducedDims plan = plan_reduction("sum", x, dims, keep);
   Tensor y = reduced(sum_kernel, x, plan, is_floating(x.dtype()) ? x.dtype() : int64);
   return record("sum", std::move(y), {&x}, save(),
-                [kept = plan.kept, shape = x.shape()](const Tensor& g, const Saved&) -> Grads {
-                  return {spread(g, kept, shape)};
-                });
+                [kept = plan.kept](const Tensor& g, const Saved& s) -> Grads { return {spread(g, kept, s.shape(0))}; });
 }
 
 Tensor mean(const Tensor& x, Dims dims, bool keep) {
@@ -53,8 +51,8 @@ Tensor mean(const Tensor& x, Dims dims, bool keep) {
   const ReducedDims plan = plan_reduction("mean", x, dims, keep);
   const double count = static_cast<double>(plan.count);
   return record("mean", scaled_sum(x, plan, count, x.dtype()), {&x}, save(),
-                [count, kept = plan.kept, shape = x.shape()](const Tensor& g, const Saved&) -> Grads {
-                  return {spread(g / count, kept, shape)};
+                [count, kept = plan.kept](const Tensor& g, const Saved& s) -> Grads {
+                  return {spread(g / count, kept, s.shape(0))};
                 });
 }
 

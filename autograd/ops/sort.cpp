@@ -38,10 +38,9 @@ ValuesAndIndex ordered(const char* op, const Tensor& x, int64_t dim, int64_t k, 
   kernel(value_rows, index_rows, reshaped(dense(x.detach().transpose(dim, -1)), {rows, n}));
   values = dense(values.transpose(dim, -1));
   index = dense(index.transpose(dim, -1));
-  Tensor y = record(op, std::move(values), {&x}, save(index),
-                    [dim, whole = x.shape()](const Tensor& g, const Saved& s) -> Grads {
-                      return {detail::scatter_add_to_zeros(whole, dim, s[0], g)};
-                    });
+  Tensor y = record(op, std::move(values), {&x}, save(index), [dim](const Tensor& g, const Saved& s) -> Grads {
+    return {detail::scatter_add_to_zeros(s.shape(0), dim, s[0], g)};
+  });
   return {std::move(y), std::move(index)};
 }
 

@@ -89,7 +89,7 @@ Tensor Tensor::view(const Shape& wanted) const {
     y = window(*this, shape, *strides);
   }
   return record("view", std::move(y), {this}, save(),
-                [before = this->shape()](const Tensor& g, const Saved&) -> Grads { return {g.reshape(before)}; });
+                [](const Tensor& g, const Saved& s) -> Grads { return {g.reshape(s.shape(0))}; });
 }
 
 Tensor Tensor::reshape(const Shape& wanted) const {
@@ -209,8 +209,8 @@ Tensor Tensor::slice(int64_t dim, std::optional<int64_t> start, std::optional<in
   const int64_t shift = shape[dim] > 0 ? from * strides[dim] : 0;
   strides[dim] *= step;
   return record("slice", window(*this, shape, strides, shift), {this}, save(),
-                [before = this->shape(), dim, from, to, step](const Tensor& g, const Saved&) -> Grads {
-                  return {slice_backward(g, before, dim, from, to, step)};
+                [dim, from, to, step](const Tensor& g, const Saved& s) -> Grads {
+                  return {slice_backward(g, s.shape(0), dim, from, to, step)};
                 });
 }
 
@@ -245,8 +245,8 @@ Tensor Tensor::select(int64_t dim, int64_t index) const {
   shape.erase(dim);
   strides.erase(dim);
   return record("select", window(*this, shape, strides, shift), {this}, save(),
-                [before = this->shape(), dim, i](const Tensor& g, const Saved&) -> Grads {
-                  return {slice_backward(g.unsqueeze(dim), before, dim, i, i + 1, 1)};
+                [dim, i](const Tensor& g, const Saved& s) -> Grads {
+                  return {slice_backward(g.unsqueeze(dim), s.shape(0), dim, i, i + 1, 1)};
                 });
 }
 
