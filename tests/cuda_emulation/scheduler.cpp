@@ -87,7 +87,6 @@ class SharedMemory {
         if (static_cast<unsigned char>(memory_[at]) != red) return arrays_[i];
     return nullptr;
   }
-  size_t payload() const { return payload_; }
   void open() {
     for (const auto& [first, last] : zones_) sanitizers::unpoison(memory_ + first, last - first);
   }
@@ -296,7 +295,7 @@ class Scheduler {
         go_to(host_);
       } else if (next->fiber) {
         retire();
-        resume(*next);
+        go_to(*next->fiber);
       } else if (used && sanitizers::races) {
         handed_over_ = next;
         retire();
@@ -342,7 +341,7 @@ class Scheduler {
     Thread* next = take();
     if (!next) go_to(host_);
     if (next->fiber) {
-      if (next != &self) resume(*next);
+      if (next != &self) go_to(*next->fiber);
     } else {
       handed_over_ = next;
       go_to(*spare());
@@ -355,7 +354,6 @@ class Scheduler {
     make_ready(self);
     suspend(self);
   }
-  void resume(Thread& t) { go_to(*t.fiber); }
   void make_ready(Thread& t) {
     t.state = State::ready;
     ready_.push_back(&t);

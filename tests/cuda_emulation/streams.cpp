@@ -192,85 +192,59 @@ Timeline& timeline() {
   return instance;
 }
 
+// The timeline, held for the length of an expression.
+class Locked {
+ public:
+  Timeline* operator->() const { return &timeline(); }
+
+ private:
+  std::lock_guard<std::recursive_mutex> lock_{timeline().mutex};
+};
+
 }  // namespace
 
 int current_device() { return device; }
 void set_current_device(int value) { device = value; }
 
-StreamId new_stream(bool ordered_with_default) {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().add(ordered_with_default);
-}
-bool is_stream(StreamId stream) {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().find(stream) != nullptr;
-}
-void end_stream(StreamId stream) {
-  const std::lock_guard lock(timeline().mutex);
-  timeline().end(stream);
-}
-void enqueue(StreamId stream, Work work) {
-  const std::lock_guard lock(timeline().mutex);
-  timeline().enqueue(stream, std::move(work));
-}
-bool is_idle(StreamId stream) {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().find(stream)->queue.empty();
-}
+StreamId new_stream(bool ordered_with_default) { return Locked()->add(ordered_with_default); }
+bool is_stream(StreamId stream) { return Locked()->find(stream) != nullptr; }
+void end_stream(StreamId stream) { Locked()->end(stream); }
+void enqueue(StreamId stream, Work work) { Locked()->enqueue(stream, std::move(work)); }
+bool is_idle(StreamId stream) { return Locked()->find(stream)->queue.empty(); }
 void wait_for_stream(StreamId stream) {
-  Point end;
-  {
-    const std::lock_guard lock(timeline().mutex);
-    end = timeline().now_in(stream);
-  }
+  const Point end = Locked()->now_in(stream);  // let go of before waiting
   timeline().run_until([end] { return timeline().reached(end); });
 }
 void wait_for_device(int of_device) {
   timeline().run_until([of_device] { return timeline().is_idle(of_device); });
 }
 
-EventId new_event() {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().add_event();
-}
-bool is_event(EventId event) {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().find_event(event) != nullptr;
-}
-void end_event(EventId event) {
-  const std::lock_guard lock(timeline().mutex);
-  timeline().end_event(event);
-}
+EventId new_event() { return Locked()->add_event(); }
+bool is_event(EventId event) { return Locked()->find_event(event) != nullptr; }
+void end_event(EventId event) { Locked()->end_event(event); }
 void record_event(EventId event, StreamId stream) {
-  const std::lock_guard lock(timeline().mutex);
-  *timeline().find_event(event) = timeline().now_in(stream);
+  const Locked hold;
+  *hold->find_event(event) = hold->now_in(stream);
 }
 void stream_waits_for(StreamId stream, EventId event) {
-  const std::lock_guard lock(timeline().mutex);
-  timeline().find(stream)->awaited.push_back(*timeline().find_event(event));
+  const Locked hold;
+  hold->find(stream)->awaited.push_back(*hold->find_event(event));
 }
 bool is_reached(EventId event) {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().reached(*timeline().find_event(event));
+  const Locked hold;
+  return hold->reached(*hold->find_event(event));
 }
 void wait_for_event(EventId event) {
   timeline().run_until([event] { return is_reached(event); });
 }
 
 void let_time_pass() {
-  const std::lock_guard lock(timeline().mutex);
-  for (size_t n = current_order().seed ? timeline().choose(4) : 1;
-       n > 0 && timeline().fault.empty() && timeline().step(); --n) {
+  const Locked hold;
+  for (size_t n = current_order().seed ? hold->choose(4) : 1; n > 0 && hold->fault.empty() && hold->step(); --n) {
   }
 }
 
-std::string device_fault() {
-  const std::lock_guard lock(timeline().mutex);
-  return timeline().fault;
-}
-void clear_device_fault() {
-  const std::lock_guard lock(timeline().mutex);
-  timeline().fault.clear();
-}
+std::string device_fault() { return Locked()->fault; }
+void clear_device_fault() { Locked()->fault.clear(); }
 
 }  // namespace gradus::emulation

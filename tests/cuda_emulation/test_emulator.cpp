@@ -6,17 +6,14 @@
 
 #include "catch.h"
 #include "planted.h"
+#include "seed.h"
 
 using Catch::Matchers::ContainsSubstring;
 using gradus::emulation::Error;
 using gradus::emulation::run_grid;
+using gradus::emulation::Seed;
 
 namespace {
-
-struct Seed {
-  explicit Seed(uint64_t seed) { gradus::emulation::set_order({seed}); }
-  ~Seed() { gradus::emulation::set_order({}); }
-};
 
 std::vector<float> counting(size_t n) {
   std::vector<float> x(n);

@@ -5,16 +5,13 @@
 
 #include "catch.h"
 #include "planted.h"
+#include "seed.h"
 #include "streams.h"
 
 using Catch::Matchers::ContainsSubstring;
+using gradus::emulation::Seed;
 
 namespace {
-
-struct Seed {
-  explicit Seed(uint64_t seed) { gradus::emulation::set_order({seed}); }
-  ~Seed() { gradus::emulation::set_order({}); }
-};
 
 // Floats on the current device.
 struct DeviceFloats {

@@ -5,18 +5,13 @@
 #include <vector>
 
 #include "catch.h"
-#include "scheduler.h"
+#include "seed.h"
 #include "streams.h"
 
 using namespace gradus::emulation;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-struct Seed {
-  explicit Seed(uint64_t seed) { set_order({seed}); }
-  ~Seed() { set_order({}); }
-};
 
 // Appends a letter when it runs.
 Work says(std::string& text, char letter) {
