@@ -16,29 +16,18 @@ namespace {
 
 thread_local bool recomputing = false;
 
-// Sets a flag for a scope.
-class FlagScope {
+// Another value in a variable of the thread, for a scope.
+template <class T>
+class Replaced {
  public:
-  explicit FlagScope(bool& flag) : flag_(flag), before_(flag) { flag_ = true; }
-  ~FlagScope() { flag_ = before_; }
-  FlagScope(const FlagScope&) = delete;
-  FlagScope& operator=(const FlagScope&) = delete;
+  Replaced(T& place, T value) : place_(place), before_(place) { place_ = value; }
+  ~Replaced() { place_ = before_; }
+  Replaced(const Replaced&) = delete;
+  Replaced& operator=(const Replaced&) = delete;
 
  private:
-  bool& flag_;
-  bool before_;
-};
-
-// Makes a frame the running one for a scope.
-class FrameScope {
- public:
-  explicit FrameScope(CheckpointFrame* frame) : before_(active_frame()) { active_frame() = frame; }
-  ~FrameScope() { active_frame() = before_; }
-  FrameScope(const FrameScope&) = delete;
-  FrameScope& operator=(const FrameScope&) = delete;
-
- private:
-  CheckpointFrame* before_;
+  T& place_;
+  T before_;
 };
 
 // Puts the generator where it was for a scope.
@@ -82,8 +71,8 @@ void CheckpointFrame::replay() {
     int32_t& replayed;
     ~Done() { replayed = -1; }
   } done{replayed};
-  const FrameScope scope(this);
-  const FlagScope second_run(recomputing);
+  const Replaced<CheckpointFrame*> running(active_frame(), this);
+  const Replaced second_run(recomputing, true);
   const GeneratorScope generator(seed, offset);
   const EnableGrad enable;
   function(inputs);
@@ -103,7 +92,7 @@ Tensor checkpoint(const TensorFunction& function, const std::vector<Tensor>& inp
   frame->inputs = inputs;
   frame->seed = default_generator().seed();
   frame->offset = default_generator().offset();
-  const detail::FrameScope scope(frame.get());
+  const detail::Replaced running(detail::active_frame(), frame.get());
   return function(inputs);
 }
 

@@ -1,6 +1,7 @@
 // For this instruction set: blocks of Philox words, and what becomes of them in float32. Compiled without fused
 // multiplication and addition, so that every instruction set gives the same bits.
 #include <gradus/core/cpu/isa/functions.h>
+#include <gradus/core/cpu/isa/vector.h>
 #include <gradus/core/philox.h>
 
 #if defined(__x86_64__)
@@ -10,13 +11,7 @@
 namespace gradus::cpu::GRADUS_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int64_t width = 8;
-#elif defined(__AVX2__)
-constexpr int64_t width = 4;
-#else
-constexpr int64_t width = 2;
-#endif
+constexpr int64_t width = vector_bytes / 8;
 
 // Several counters side by side, each 32-bit word of the generator in the lower half of a 64-bit lane.
 using Lanes [[gnu::vector_size(width * 8)]] = uint64_t;
