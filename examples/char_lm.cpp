@@ -38,10 +38,7 @@ struct Block : nn::Module {
         heads(heads_) {}
 
   Tensor forward(Tensor x) {  // (B, T, C)
-    const int64_t b = x.size(0), t = x.size(1), c = x.size(2);
-    const Tensor parts = qkv(norm1(x)).view({b, t, 3, heads, c / heads}).permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
-    const Tensor seen = scaled_dot_product_attention(parts[0], parts[1], parts[2], {.causal = true});  // (B, H, T, D)
-    x = x + proj(seen.transpose(1, 2).reshape({b, t, c}));
+    x = x + proj(self_attention(qkv(norm1(x)), heads, {.causal = true}));
     return x + down(gelu(up(norm2(x)), GeluApproximation::tanh));
   }
   GRADUS_MODULE(norm1, norm2, qkv, proj, up, down, heads)
