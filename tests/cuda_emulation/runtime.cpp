@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "arguments.h"
 #include "device.h"
 #include "memory.h"
 #include "scheduler.h"
@@ -25,11 +26,7 @@ cudaError_t done(cudaError_t code) {
   return code;
 }
 
-emulation::StreamId id_of(cudaStream_t stream) {
-  // cudaStreamLegacy is 1, cudaStreamPerThread 2: the backend uses neither, so both mean the default stream.
-  const auto id = reinterpret_cast<emulation::StreamId>(stream);
-  return id <= 2 ? 0 : id;
-}
+using emulation::id_of;
 emulation::EventId id_of(cudaEvent_t event) { return reinterpret_cast<emulation::EventId>(event); }
 bool valid(cudaStream_t stream) { return emulation::is_stream(id_of(stream)); }
 bool valid(cudaEvent_t event) { return emulation::is_event(id_of(event)); }

@@ -208,6 +208,7 @@ void set_current_device(int value) { device = value; }
 
 StreamId new_stream(bool ordered_with_default) { return Locked()->add(ordered_with_default); }
 bool is_stream(StreamId stream) { return Locked()->find(stream) != nullptr; }
+int device_of(StreamId stream) { return Locked()->find(stream)->device; }
 void end_stream(StreamId stream) { Locked()->end(stream); }
 void enqueue(StreamId stream, Work work) { Locked()->enqueue(stream, std::move(work)); }
 bool is_idle(StreamId stream) { return Locked()->find(stream)->queue.empty(); }

@@ -28,6 +28,7 @@ void set_current_device(int device);
 /// `ordered_with_default`: it and the legacy default stream of its device wait for each other.
 StreamId new_stream(bool ordered_with_default);
 bool is_stream(StreamId stream);
+int device_of(StreamId stream);
 /// What is enqueued will still run.
 void end_stream(StreamId stream);
 void enqueue(StreamId stream, Work work);
