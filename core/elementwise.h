@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include <gradus/core/math.h>
 #include <gradus/core/scalar.h>
@@ -151,39 +152,79 @@ struct Where {
 #undef GRADUS_BINARY
 #undef GRADUS_BINARY_P
 #undef GRADUS_ANGLE
+// ---- what the list below says of a functor
+/// The element types it takes: floating and integer types; floating; numeric and boolean; boolean; any, of a selection.
+enum class Kind { numeric, floating, all, logical, where };
+
+template <Kind kind, class T>
+constexpr bool supports() {
+  switch (kind) {
+    case Kind::numeric: return !std::is_same_v<T, bool>;
+    case Kind::floating: return std::is_floating_point_v<T>;
+    case Kind::logical: return std::is_same_v<T, bool>;
+    case Kind::all:
+    case Kind::where: return true;
+  }
+}
+
+template <class F>
+GRADUS_FN F make_functor([[maybe_unused]] const Params& params) {
+  if constexpr (std::is_constructible_v<F, const Params&>)
+    return F(params);
+  else
+    return F{};
+}
+
+/// Whether the result is boolean, whatever the operands are.
+template <template <class> class Functor, int arity>
+constexpr bool gives_boolean() {
+  if constexpr (arity == 1)
+    return std::is_same_v<std::invoke_result_t<Functor<float>, float>, bool>;
+  else if constexpr (arity == 2)
+    return std::is_same_v<std::invoke_result_t<Functor<float>, float, float>, bool>;
+  else
+    return false;
+}
+
 }  // namespace elementwise
 
-// The one list. Kinds: numeric = floating and integer types; floating; all = numeric and boolean; logical = boolean.
+// The one list: name, functor, operands, kind.
 // clang-format off
-#define GRADUS_ELEMENTWISE(X) \
+#define GRADUS_ELEMENTWISE_ARITHMETIC(X) \
   X(add, Add, 2, numeric) X(sub, Sub, 2, numeric) X(mul, Mul, 2, numeric) X(div, Div, 2, floating) X(pow, Pow, 2, floating) \
   X(minimum, Minimum, 2, numeric) X(maximum, Maximum, 2, numeric) X(remainder, Remainder, 2, numeric) \
   X(add_scaled, AddScaled, 2, numeric) X(lerp, Lerp, 2, floating) \
   X(add_scalar, AddScalar, 1, numeric) X(rsub_scalar, RsubScalar, 1, numeric) X(mul_scalar, MulScalar, 1, numeric) \
   X(div_scalar, DivScalar, 1, floating) X(rdiv_scalar, RdivScalar, 1, floating) X(pow_scalar, PowScalar, 1, floating) \
   X(remainder_scalar, RemainderScalar, 1, numeric) X(clamp, Clamp, 1, numeric) \
-  X(neg, Neg, 1, numeric) X(abs, Abs, 1, numeric) X(sign, Sign, 1, numeric) X(square, Square, 1, numeric) \
+  X(neg, Neg, 1, numeric) X(abs, Abs, 1, numeric) X(sign, Sign, 1, numeric) X(square, Square, 1, numeric)
+#define GRADUS_ELEMENTWISE_COMPARISON(X) \
   X(eq, Eq, 2, all) X(ne, Ne, 2, all) X(lt, Lt, 2, all) X(le, Le, 2, all) X(gt, Gt, 2, all) X(ge, Ge, 2, all) \
   X(eq_scalar, EqScalar, 1, all) X(ne_scalar, NeScalar, 1, all) X(lt_scalar, LtScalar, 1, all) \
   X(le_scalar, LeScalar, 1, all) X(gt_scalar, GtScalar, 1, all) X(ge_scalar, GeScalar, 1, all) \
   X(logical_and, LogicalAnd, 2, logical) X(logical_or, LogicalOr, 2, logical) X(logical_xor, LogicalXor, 2, logical) \
-  X(logical_not, LogicalNot, 1, logical) X(isnan, IsNan, 1, floating) X(isfinite, IsFinite, 1, floating) X(isinf, IsInf, 1, floating) \
+  X(logical_not, LogicalNot, 1, logical) X(isnan, IsNan, 1, floating) X(isfinite, IsFinite, 1, floating) \
+  X(isinf, IsInf, 1, floating) X(where, Where, 3, where)
+#define GRADUS_ELEMENTWISE_FUNCTIONS(X) \
   X(exp, Exp, 1, floating) X(expm1, Expm1, 1, floating) X(log, Log, 1, floating) X(log1p, Log1p, 1, floating) \
   X(log2, Log2, 1, floating) X(sqrt, Sqrt, 1, floating) X(rsqrt, Rsqrt, 1, floating) X(reciprocal, Reciprocal, 1, floating) \
   X(sin, Sin, 1, floating) X(cos, Cos, 1, floating) X(tan, Tan, 1, floating) X(asin, Asin, 1, floating) \
   X(acos, Acos, 1, floating) X(atan, Atan, 1, floating) X(sinh, Sinh, 1, floating) X(cosh, Cosh, 1, floating) \
-  X(tanh, Tanh, 1, floating) X(tanh_backward, TanhBackward, 2, floating) X(erf, Erf, 1, floating) \
-  X(floor, Floor, 1, floating) X(ceil, Ceil, 1, floating) X(round, Round, 1, floating) X(trunc, Trunc, 1, floating) \
-  X(sigmoid, Sigmoid, 1, floating) X(sigmoid_backward, SigmoidBackward, 2, floating) \
+  X(tanh, Tanh, 1, floating) X(erf, Erf, 1, floating) X(floor, Floor, 1, floating) X(ceil, Ceil, 1, floating) \
+  X(round, Round, 1, floating) X(trunc, Trunc, 1, floating)
+#define GRADUS_ELEMENTWISE_ACTIVATIONS(X) \
+  X(tanh_backward, TanhBackward, 2, floating) X(sigmoid, Sigmoid, 1, floating) X(sigmoid_backward, SigmoidBackward, 2, floating) \
   X(relu, Relu, 1, numeric) X(relu_backward, ReluBackward, 2, floating) \
   X(leaky_relu, LeakyRelu, 1, floating) X(leaky_relu_backward, LeakyReluBackward, 2, floating) \
   X(elu, Elu, 1, floating) X(elu_backward, EluBackward, 2, floating) \
   X(silu, Silu, 1, floating) X(silu_backward, SiluBackward, 2, floating) \
   X(gelu_erf, GeluErf, 1, floating) X(gelu_erf_backward, GeluErfBackward, 2, floating) \
   X(gelu_tanh, GeluTanh, 1, floating) X(gelu_tanh_backward, GeluTanhBackward, 2, floating) \
-  X(softplus, Softplus, 1, floating) X(softplus_backward, SoftplusBackward, 2, floating) \
-  X(where, Where, 3, where)
+  X(softplus, Softplus, 1, floating) X(softplus_backward, SoftplusBackward, 2, floating)
 // clang-format on
+#define GRADUS_ELEMENTWISE(X)      \
+  GRADUS_ELEMENTWISE_ARITHMETIC(X) \
+  GRADUS_ELEMENTWISE_COMPARISON(X) GRADUS_ELEMENTWISE_FUNCTIONS(X) GRADUS_ELEMENTWISE_ACTIVATIONS(X)
 
 /// Names of the list's functors, for the one kernel slot `kernels::elementwise`.
 enum class Elementwise : uint8_t {

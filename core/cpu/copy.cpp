@@ -117,7 +117,7 @@ void copy_blocks(char* to, Dtype to_dtype, const char* from, Dtype from_dtype, c
 
 void copy(Tensor& y, const Tensor& x) {
   if (y.numel() == 0) return;
-  if (overlaps_partly(y, x)) {
+  if (detail::overlaps_partly(y, x)) {
     Tensor fresh = empty(x.shape(), {.dtype = x.dtype()});
     copy(fresh, x);
     return copy(y, fresh);
@@ -128,7 +128,7 @@ void copy(Tensor& y, const Tensor& x) {
   if (y.is_contiguous() && x.is_contiguous()) return copy_flat(to, y.dtype(), from, x.dtype(), y.numel());
 
   const Tensor* operands[] = {&y, &x};
-  const StridedSpace space = strided_space(operands);
+  const StridedSpace space = detail::strided_space(operands);
   const int64_t item = itemsize(y.dtype());
   if (space.is_dense(0, item) && space.is_dense(1, itemsize(x.dtype())))
     return copy_flat(to, y.dtype(), from, x.dtype(), space.total);

@@ -24,17 +24,8 @@ constexpr const char* names[] = {
 #undef GRADUS_ELEMENTWISE_NAME
 };
 
-template <template <class> class Functor, int arity>
-constexpr bool gives_boolean() {
-  if constexpr (arity == 1)
-    return std::is_same_v<std::invoke_result_t<Functor<float>, float>, bool>;
-  else if constexpr (arity == 2)
-    return std::is_same_v<std::invoke_result_t<Functor<float>, float, float>, bool>;
-  else
-    return false;
-}
 constexpr bool boolean_result[] = {
-#define GRADUS_BOOLEAN_RESULT(name, Functor, arity, kind) gives_boolean<elementwise::Functor, arity>(),
+#define GRADUS_BOOLEAN_RESULT(name, Functor, arity, kind) elementwise::gives_boolean<elementwise::Functor, arity>(),
     GRADUS_ELEMENTWISE(GRADUS_BOOLEAN_RESULT)
 #undef GRADUS_BOOLEAN_RESULT
 };
@@ -240,7 +231,7 @@ void run_strided(Call& call, const Tensor& y, std::span<const Tensor* const> inp
     operands[k + 1] = &copies[k];
     call.data[k + 1] = const_cast<void*>(copies[k].raw_data());
   }
-  const StridedSpace space = strided_space(std::span(operands, inputs.size() + 1));
+  const StridedSpace space = detail::strided_space(std::span(operands, inputs.size() + 1));
   if (space.inner() >= 64)
     RowRun(call, space)();
   else
@@ -265,7 +256,7 @@ void elementwise(Elementwise op, Tensor& y, std::span<const Tensor* const> input
     call.dtype[k] = x.dtype();
     call.wanted[k] = op == Elementwise::where && k == 1 ? boolean : compute;
     flat = flat && x.is_contiguous() && x.numel() == numel && call.dtype[k] == call.wanted[k];
-    clash = clash || overlaps_partly(y, x);
+    clash = clash || detail::overlaps_partly(y, x);
   }
   if (clash) {
     // An input is a shifted or transposed window on the output's own memory: compute to a fresh tensor first.

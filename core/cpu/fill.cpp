@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include <gradus/core/cpu/detail/dispatch.h>
 #include <gradus/core/cpu/detail/strided.h>
+#include <gradus/core/detail/dispatch.h>
 #include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 
@@ -14,7 +14,7 @@ constexpr int64_t block = 512, grain = 32768;
 
 void fill(Tensor& y, Scalar value) {
   if (y.numel() == 0) return;
-  dispatch(y.dtype(), [&]<class T>() {
+  detail::dispatch(y.dtype(), [&]<class T>() {
     const T v = value.to<T>();
     T* to = static_cast<T*>(const_cast<void*>(y.raw_data()));
     if (y.is_contiguous()) {
@@ -22,7 +22,7 @@ void fill(Tensor& y, Scalar value) {
       return;
     }
     const Tensor* operands[] = {&y};
-    const StridedSpace space = strided_space(operands);
+    const StridedSpace space = detail::strided_space(operands);
     alignas(64) T values[block];
     std::fill(values, values + std::min(block, space.total), v);
     parallel_for(0, space.total, grain, [&](int64_t first, int64_t last) {
@@ -34,7 +34,7 @@ void fill(Tensor& y, Scalar value) {
 
 // Integers count in int64, floats in float64: y_i = start + i step without accumulated rounding.
 void arange(Tensor& y, Scalar start, Scalar step) {
-  dispatch(y.dtype(), [&]<class T>() {
+  detail::dispatch(y.dtype(), [&]<class T>() {
     using Count = std::conditional_t<std::is_integral_v<T>, int64_t, double>;
     const Count a = start.to<Count>(), s = step.to<Count>();
     T* to = static_cast<T*>(const_cast<void*>(y.raw_data()));

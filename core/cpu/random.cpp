@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include <gradus/core/cpu/detail/dispatch.h>
 #include <gradus/core/cpu/isa/functions.h>
+#include <gradus/core/detail/dispatch.h>
 #include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/philox.h>
@@ -97,7 +97,7 @@ void normal(Tensor& y, double mean, double std, PhiloxState state) {
 void integer(Tensor& y, double low, double high, PhiloxState state) {
   const int64_t first = static_cast<int64_t>(low);
   const uint64_t range = static_cast<uint64_t>(static_cast<int64_t>(high) - first);
-  dispatch(y.dtype(), [&]<class T>() {
+  detail::dispatch(y.dtype(), [&]<class T>() {
     T* to = reinterpret_cast<T*>(memory(y));
     for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
       for (int64_t i = 0; i < count; ++i) {

@@ -1,31 +1,14 @@
-// Walking strided tensors: the iteration space that a few operands share, with dims merged where all of them allow it,
-// and moves of runs of it into and out of dense buffers.
+// Walking strided tensors (core/detail/strided_space.h) on the CPU: row by row, and moves of runs into and out of dense
+// buffers.
 #pragma once
 
 #include <cstring>
 
-#include <gradus/core/tensor.h>
+#include <gradus/core/detail/strided_space.h>
 
 namespace gradus::cpu {
 
-/// Operand 0 is the output; the others broadcast to its shape. Dims are ordered by the output's strides (the inner one
-/// last), so that a permuted output is still walked through memory in order. Strides are in bytes. rank >= 1.
-struct StridedSpace {
-  static constexpr int max_operands = 4;
-  int rank = 0, operands = 0;
-  int64_t total = 1;
-  int64_t size[max_rank];
-  int64_t stride[max_operands][max_rank];
-
-  int64_t inner() const { return size[rank - 1]; }
-  int64_t inner_stride(int k) const { return stride[k][rank - 1]; }
-  /// Whether operand k's elements lie one after another in the order of the walk.
-  bool is_dense(int k, int64_t itemsize) const;
-  /// Whether every row (run of the inner dim) of operand k is the same memory.
-  bool rows_repeat(int k) const;
-};
-
-StridedSpace strided_space(std::span<const Tensor* const> operands);
+using detail::StridedSpace;
 
 /// The rows of a space one after another, for all operands at once.
 class RowCursor {
@@ -61,8 +44,5 @@ void gather(void* to, const void* from, int64_t itemsize, const StridedSpace& sp
             int64_t n);
 void scatter(void* to, const void* from, int64_t itemsize, const StridedSpace& space, int k, int64_t position,
              int64_t n);
-
-/// Whether two tensors share bytes without being the same window: writing one while reading the other would go wrong.
-bool overlaps_partly(const Tensor& a, const Tensor& b);
 
 }  // namespace gradus::cpu

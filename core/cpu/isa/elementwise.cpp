@@ -7,26 +7,7 @@
 namespace gradus::cpu::GRADUS_ISA {
 namespace {
 
-enum class Kind { numeric, floating, all, logical, where };
-
-template <Kind kind, class T>
-constexpr bool supported() {
-  switch (kind) {
-    case Kind::numeric: return !std::is_same_v<T, bool>;
-    case Kind::floating: return std::is_floating_point_v<T>;
-    case Kind::logical: return std::is_same_v<T, bool>;
-    case Kind::all:
-    case Kind::where: return true;
-  }
-}
-
-template <class F>
-GRADUS_FN F make_functor([[maybe_unused]] const Params& params) {
-  if constexpr (std::is_constructible_v<F, const Params&>)
-    return F(params);
-  else
-    return F{};
-}
+using elementwise::Kind, elementwise::make_functor;
 
 // Block by block, because out may be x: the rare block with an element out of the vector version's range goes the slow
 // way as a whole.
@@ -73,7 +54,7 @@ void loop(void* out, const void* const* in, int64_t n, const Params& params) {
 
 template <template <class> class Functor, int arity, Kind kind, class T>
 constexpr ElementwiseLoop pick() {
-  if constexpr (supported<kind, T>())
+  if constexpr (elementwise::supports<kind, T>())
     return loop<Functor<T>, T, arity>;
   else
     return nullptr;

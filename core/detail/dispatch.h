@@ -1,10 +1,10 @@
-// From a Dtype to its C++ type: dispatch(x.dtype(), [&]<class T>() { ... }). For CPU kernels that are compiled once,
-// never in per-ISA files.
+// From a Dtype to its C++ type: dispatch(x.dtype(), [&]<class T>() { ... }). Never in
+// per-ISA files.
 #pragma once
 
 #include <gradus/core/element.h>
 
-namespace gradus::cpu {
+namespace gradus::detail {
 
 template <class F>
 void dispatch(Dtype dtype, F&& f) {
@@ -20,4 +20,4 @@ void dispatch(Dtype dtype, F&& f) {
   }
 }
 
-}  // namespace gradus::cpu
+}  // namespace gradus::detail
