@@ -41,7 +41,5 @@ class GRADUS_API Allocator {
   virtual void set_limit(int64_t bytes) = 0;
 };
 GRADUS_API Allocator& allocator(Device device);
-/// A backend fills the place of its device when it is loaded.
-GRADUS_API void set_allocator(Device device, Allocator* allocator);
 
 }  // namespace gradus

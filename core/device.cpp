@@ -2,13 +2,21 @@
 #include <gradus/core/device.h>
 
 #include <cstdio>
+#include <string>
+
+#include <gradus/core/backend.h>
 
 namespace gradus {
 
 Device best_device() {
   static const Device device = [] {
-    std::fputs("device: cpu (this build has no cuda backend)\n", stderr);
-    return Device::cpu();
+    std::string reason;
+    Backend* const backend = find_cuda_backend(&reason);
+    if (backend)
+      std::fprintf(stderr, "device: cuda:0 (%s)\n", backend->info(0).name.c_str());
+    else
+      std::fprintf(stderr, "device: cpu (%s)\n", reason.c_str());
+    return backend ? Device::cuda(0) : Device::cpu();
   }();
   return device;
 }

@@ -25,7 +25,7 @@ struct Device {
 /// "cpu", "cuda:0".
 GRADUS_API std::string to_string(Device device);
 
-/// cuda:0 when there is one, else the CPU; says once, on stderr, which it is.
+/// cuda:0 when there is one, else the CPU; says once, on stderr, which it is and why.
 GRADUS_API Device best_device();
 
 }  // namespace gradus

@@ -2,25 +2,16 @@
 #include <gradus/core/storage.h>
 
 #include <gradus/core/allocator.h>
+#include <gradus/core/backend.h>
 #include <gradus/core/detail/check.h>
 
 namespace gradus {
 
 Allocator& cpu_allocator();  // core/cpu/allocator.cpp
 
-namespace {
-Allocator* allocators[num_device_types] = {};
-}
-
 Allocator& allocator(Device device) {
-  Allocator*& place = allocators[static_cast<int>(device.type)];
-  if (!place) {
-    if (!device.is_cpu()) throw DeviceError("this build has no cuda backend; gradus-doctor says what is missing");
-    place = &cpu_allocator();
-  }
-  return *place;
+  return device.is_cpu() ? cpu_allocator() : cuda_backend().allocator(device.index);
 }
-void set_allocator(Device device, Allocator* value) { allocators[static_cast<int>(device.type)] = value; }
 
 MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
 void release_memory_cache(Device device) { allocator(device).release_cache(); }
