@@ -165,6 +165,7 @@ constexpr bool supports() {
     case Kind::all:
     case Kind::where: return true;
   }
+  return false;
 }
 
 template <class F>

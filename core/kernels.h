@@ -33,6 +33,11 @@ struct AttentionArgs {
 struct PhiloxState {
   uint64_t seed = 0, offset = 0;
 };
+/// What a check of indices is about: they should lie in [low, high).
+struct IndexRange {
+  const char *op, *argument;  ///< literals, for the error of a device that reports later
+  int64_t low, high;
+};
 enum class Distribution : uint8_t { uniform, normal, integer };
 
 /// One parameter of a fused optimizer step. Pointers are to float32 or all to float64, as `dtype` says; each state is
@@ -77,8 +82,9 @@ struct OptimizerSlice {
   GRADUS_KERNEL(                                                                                                       \
       topk, void(Tensor & values, Tensor & index, const Tensor& x, bool largest)) /* rows x k from rows x n; sorted */ \
   /* ---- indexing: indices int64, checked by check_indices first */                                                   \
-  GRADUS_KERNEL(check_indices, int64_t(const Tensor& index, int64_t low,                                               \
-                                       int64_t high)) /* position of the first outside [low, high), or -1 */           \
+  /* the position of the first outside its range, or -1; a device that is not to be waited for gives -1, throws        \
+   * IndexError where it is next waited for, and its kernels leave such indices out */                                 \
+  GRADUS_KERNEL(check_indices, int64_t(const Tensor& index, const IndexRange& range))                                  \
   GRADUS_KERNEL(gather, void(Tensor & y, const Tensor& x, const Tensor& index,                                         \
                              int64_t dim)) /* PyTorch's; sizes are equal but x's at dim */                             \
   GRADUS_KERNEL(scatter_add, void(Tensor & y, const Tensor& index, const Tensor& source,                               \

@@ -12,8 +12,8 @@ inline cudaStream_t current_stream() {
   return static_cast<cudaStream_t>(gradus::detail::current_stream(gradus::detail::running().device.index));
 }
 
-/// Starts `kernel`, a __global__ function. Code that is not inside a kernel slot makes a gradus::detail::OnDevice first.
-/// Throws DeviceError when the launch is refused or the device has failed before.
+/// Starts `kernel`, a __global__ function. Code that is not inside a kernel slot makes a gradus::detail::OnDevice
+/// first. Throws DeviceError when the launch is refused or the device has failed before.
 template <auto kernel, class... Args>
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const Args&... args) {
   constexpr size_t without_asking = 48 << 10;

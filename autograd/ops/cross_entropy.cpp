@@ -64,10 +64,13 @@ Targets check_targets(const char* op, const char* scores, const Tensor& x, const
                target.shape(), scores, x.shape(), want);
   const int64_t classes = x.size(class_dim(x));
   const Tensor index = dense(target.to(int64)).reshape({target.numel()});
-  if (kernels::check_indices(index.device(), index, 0, classes) < 0 && (ignore_index < 0 || ignore_index >= classes))
+  const IndexRange range{op, "target", 0, classes};
+  // The usual case, that no row is ignored, is known only where the check does not report later.
+  if (index.device().is_cpu() && kernels::check_indices(index.device(), index, range) < 0 &&
+      (ignore_index < 0 || ignore_index >= classes))
     return {index, index, {}, ignore_index};
   const Tensor ignored = index == ignore_index, masked = masked_fill(index, ignored, 0);
-  const int64_t bad = kernels::check_indices(index.device(), masked, 0, classes);
+  const int64_t bad = kernels::check_indices(index.device(), masked, range);
   GRADUS_CHECK(bad < 0, IndexError, "{}: target {} at {} is outside [0, {}) and is not ignore_index {}", op,
                index[bad].item<int64_t>(), position_in(target.shape(), bad), classes, ignore_index);
   return {index, masked, ignored, ignore_index};

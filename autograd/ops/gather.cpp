@@ -66,7 +66,7 @@ Tensor detail::checked_indices(const char* op, const char* argument, const Tenso
   GRADUS_CHECK(index.device() == device, DeviceError, "{}: {} is on {}, x on {}; move one with to(device)", op,
                argument, index.device(), device);
   Tensor checked = dense(index.to(int64));
-  const int64_t bad = kernels::check_indices(device, checked, low, size);
+  const int64_t bad = kernels::check_indices(device, checked, {op, argument, low, size});
   GRADUS_CHECK(bad < 0, IndexError, "{}: {}{} is {}; want {} to {}, below {}", op, argument,
                coordinates(index.shape(), bad), reshaped(checked, {checked.numel()})[bad].item<int64_t>(), low,
                size - 1, what);

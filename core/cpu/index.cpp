@@ -59,10 +59,11 @@ struct Around {
 };
 
 // ---- checks
-int64_t check_indices(const Tensor& index, int64_t low, int64_t high) {
+int64_t check_indices(const Tensor& index, const IndexRange& range) {
   const int64_t* p = index.data<int64_t>();
-  const uint64_t range = high > low ? static_cast<uint64_t>(high) - static_cast<uint64_t>(low) : 0;
-  const auto outside = [=](int64_t i) { return static_cast<uint64_t>(i) - static_cast<uint64_t>(low) >= range; };
+  const int64_t low = range.low, high = range.high;
+  const uint64_t size = high > low ? static_cast<uint64_t>(high) - static_cast<uint64_t>(low) : 0;
+  const auto outside = [=](int64_t i) { return static_cast<uint64_t>(i) - static_cast<uint64_t>(low) >= size; };
   std::atomic<int64_t> first{index.numel()};
   parallel_for(0, index.numel(), grain_elements, [&](int64_t b, int64_t e) {
     bool any = false;

@@ -10,7 +10,7 @@ namespace gradus::detail {
 
 /// Operand 0 is the output; the others broadcast to its shape. Dims are ordered by the output's strides (the inner one
 /// last), so that a permuted output is still walked through memory in order. Strides are in bytes. rank >= 1.
-struct StridedSpace {
+struct GRADUS_API StridedSpace {
   static constexpr int max_operands = 4;
   int rank = 0, operands = 0;
   int64_t total = 1;
@@ -25,9 +25,9 @@ struct StridedSpace {
   bool rows_repeat(int k) const;
 };
 
-StridedSpace strided_space(std::span<const Tensor* const> operands);
+GRADUS_API StridedSpace strided_space(std::span<const Tensor* const> operands);
 
 /// Whether two tensors share bytes without being the same window: writing one while reading the other would go wrong.
-bool overlaps_partly(const Tensor& a, const Tensor& b);
+GRADUS_API bool overlaps_partly(const Tensor& a, const Tensor& b);
 
 }  // namespace gradus::detail

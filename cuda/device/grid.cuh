@@ -1,4 +1,5 @@
-// How work is laid over a grid: counts of blocks, grid-stride loops, and from a Dtype to the type that a kernel computes.
+// How work is laid over a grid: counts of blocks, grid-stride loops, and from a Dtype to the type that a kernel
+// computes.
 #pragma once
 
 #include <algorithm>

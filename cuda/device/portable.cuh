@@ -8,8 +8,8 @@
 
 // GRADUS_SHARED(float, tile, [32][33]);  GRADUS_SHARED(float, total, );
 #define GRADUS_SHARED(type, name, dims) __shared__ type name dims
-#define GRADUS_DYNAMIC_SHARED(type, name)                                  \
-  extern __shared__ __align__(16) unsigned char gradus_dynamic_shared[];   \
+#define GRADUS_DYNAMIC_SHARED(type, name)                                \
+  extern __shared__ __align__(16) unsigned char gradus_dynamic_shared[]; \
   type* name = reinterpret_cast<type*>(gradus_dynamic_shared)
 
 namespace gradus::cuda {

@@ -6,11 +6,13 @@
 #include <cuda_runtime.h>  // types only, and before the macros below: it declares variables of these names
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <type_traits>
 
 #include <cuda_emulation/scheduler.h>
@@ -36,11 +38,40 @@ inline constexpr int warpSize = 32;
       ::gradus::emulation::shared_array(name##_key, sizeof(name##_type), alignof(name##_type), #name))
 #define GRADUS_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::gradus::emulation::dynamic_shared_array())
 
-// The launch of a kernel goes into the stream's queue (runtime.cpp).
 namespace gradus::emulation {
-void launch(cudaStream_t stream, const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
+
+/// One for each kernel (each instantiation of a template) that the program could launch.
+struct KernelRecord {
+  explicit KernelRecord(const char* signature);
+  std::string name;
+  std::atomic<uint64_t> grids = 0;  ///< that have run
+};
+template <auto kernel>
+struct RecordOf {
+  static const char* signature() { return __PRETTY_FUNCTION__; }
+  static inline KernelRecord record{signature()};
+};
+
+/// The launch of a kernel goes into the stream's queue (runtime.cpp).
+void launch(cudaStream_t stream, KernelRecord& kernel, dim3 grid, dim3 block, size_t shared_bytes,
             std::function<void()> thread);
+
+}  // namespace gradus::emulation
+
+// What cuda/device/portable.cuh wants.
+namespace gradus::cuda {
+
+template <auto kernel>
+const char* signature() {
+  return gradus::emulation::RecordOf<kernel>::signature();
 }
+template <auto kernel, class... Args>
+void start(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes, const Args&... args) {
+  gradus::emulation::launch(stream, gradus::emulation::RecordOf<kernel>::record, grid, block, shared_bytes,
+                            [=] { kernel(args...); });
+}
+
+}  // namespace gradus::cuda
 
 #define GRADUS_EMULATION_UNTRACED __attribute__((no_sanitize("thread")))
 

@@ -76,20 +76,24 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
 
 namespace gradus::emulation {
 
-void launch(cudaStream_t stream, const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
+void launch(cudaStream_t stream, KernelRecord& kernel, dim3 grid, dim3 block, size_t shared_bytes,
             std::function<void()> thread) {
   if (!valid(stream)) {
     done(cudaErrorInvalidResourceHandle);
     return;
   }
   try {
-    check_launch(kernel, grid, block, shared_bytes);
+    check_launch(kernel.name.c_str(), grid, block, shared_bytes);
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     done(cudaErrorInvalidConfiguration);
     return;
   }
-  enqueue(id_of(stream), {[=] { run_grid(kernel, grid, block, shared_bytes, thread); }, kernel});
+  const auto run = [&kernel, grid, block, shared_bytes, thread = std::move(thread)] {
+    ++kernel.grids;
+    run_grid(kernel.name.c_str(), grid, block, shared_bytes, thread);
+  };
+  enqueue(id_of(stream), {run, kernel.name});
 }
 
 }  // namespace gradus::emulation
@@ -235,6 +239,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
   return cudaStreamCreateWithFlags(stream, flags);
 }
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -1;
+  return done(cudaSuccess);
+}
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return done(cudaSuccess); }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (id_of(stream) == 0 || !valid(stream)) return done(cudaErrorInvalidResourceHandle);
   emulation::end_stream(id_of(stream));

@@ -37,7 +37,7 @@ cudaStream_t new_stream() {
 }
 
 void reverse(cudaStream_t stream, const float* x, float* y) {
-  gradus::emulation::launch(stream, "reverse", 4, 256, 0, [=] { planted::reverse(x, y, false); });
+  gradus::cuda::start<planted::reverse>(stream, 4, 256, 0, x, y, false);
 }
 
 #if defined(__SANITIZE_THREAD__)
@@ -123,7 +123,7 @@ TEST_CASE("what the runtime refuses") {
   CHECK(cudaStreamDestroy(nullptr) == cudaErrorInvalidResourceHandle);
   float milliseconds = 1;
   CHECK(cudaEventElapsedTime(&milliseconds, nullptr, nullptr) == cudaErrorNotSupported);
-  gradus::emulation::launch(nullptr, "planted", 0, 32, 0, [] {});
+  gradus::cuda::start<planted::early_return>(nullptr, 0, 32, 0, nullptr, 0, false);
   CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
 }
 
@@ -160,7 +160,7 @@ TEST_CASE("a device does not pass for a GPU") {
 TEST_CASE("a kernel's fault comes to light where somebody waits, and stays") {
   const DeviceFloats y(64);
   float* to = y.p;
-  gradus::emulation::launch(nullptr, "early_return", 1, 64, 0, [to] { planted::early_return(to, 50, true); });
+  gradus::cuda::start<planted::early_return>(nullptr, 1, 64, 0, to, 50, true);
   CHECK(cudaPeekAtLastError() == cudaSuccess);
   CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
   CHECK_THAT(cudaGetErrorString(cudaErrorLaunchFailure),

@@ -1,0 +1,117 @@
+// Errors of the CUDA runtime in words, and spare events.
+#include <gradus/cuda/backend/runtime.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gradus/core/detail/check.h>
+#include <gradus/core/kernel.h>
+
+namespace gradus::cuda {
+namespace {
+
+// "kernel = gradus::cuda::(anonymous namespace)::softmax_rows<float>; ..." of a signature becomes softmax_rows<float>;
+// any other text stays.
+std::string_view kernel_of(std::string_view text) {
+  constexpr std::string_view mark = "kernel = ";
+  const size_t begin = text.find(mark);
+  if (begin == text.npos) return text;
+  text.remove_prefix(begin + mark.size());
+  text = text.substr(0, std::min(text.find(';'), text.rfind(']')));
+  const size_t arguments = std::min(text.find('<'), text.size()), scope = text.substr(0, arguments).rfind("::");
+  return scope == text.npos ? text : text.substr(scope + 2);
+}
+
+const char* hint_of(int code) {
+  switch (code) {
+    case cudaErrorNoKernelImageForDevice:
+      return "the plug-in was compiled for other GPUs; build it with -DCMAKE_CUDA_ARCHITECTURES=native";
+    case cudaErrorInsufficientDriver: return "the driver is older than the CUDA toolkit; install a newer driver";
+    case cudaErrorNoDevice: return "no GPU is visible; look at nvidia-smi and CUDA_VISIBLE_DEVICES";
+    case cudaErrorDevicesUnavailable: return "another process has taken the GPU for itself alone";
+    case cudaErrorSystemDriverMismatch: return "the driver's kernel module and library differ; restart the machine";
+    default: return "run with GRADUS_SYNC=1 to learn which op it was";
+  }
+}
+
+struct SpareEvents {
+  std::mutex mutex;
+  std::vector<std::vector<cudaEvent_t>> of_device;
+};
+SpareEvents& spare() {
+  static SpareEvents* instance = new SpareEvents;  // never destroyed: tensors may outlive main()
+  return *instance;
+}
+
+}  // namespace
+
+bool is_sticky(int code) {
+  switch (code) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable: return true;
+    default: return false;
+  }
+}
+
+void fail(int code, const char* what) {
+  const auto error = static_cast<cudaError_t>(code);
+  const gradus::detail::Running running = gradus::detail::running();
+  cudaGetLastError();  // forget it, where that is possible
+  const std::string where = running.op ? fmt::format("{} on {}", running.op, running.device) : "cuda";
+  if (is_sticky(code))
+    throw DeviceError(fmt::format(
+        "{}: {} ({}), seen at {}; the error may be of an earlier op. CUDA tensors of this process cannot be used any "
+        "more, those on the CPU can; {}",
+        where, cudaGetErrorString(error), cudaGetErrorName(error), kernel_of(what),
+        synchronous() ? "GRADUS_SYNC=1 is set, so the op named here made it" : hint_of(code)));
+  throw DeviceError(fmt::format("{}: {} ({}) at {}; {}", where, cudaGetErrorString(error), cudaGetErrorName(error),
+                                kernel_of(what), hint_of(code)));
+}
+
+bool synchronous() {
+  static const bool value = [] {
+    const char* text = std::getenv("GRADUS_SYNC");
+    return text && std::string_view(text) != "0";
+  }();
+  return value;
+}
+
+Event::Event() {
+  GRADUS_CUDA(cudaGetDevice(&device_));
+  {
+    const std::lock_guard lock(spare().mutex);
+    auto& of_device = spare().of_device;
+    of_device.resize(std::max(of_device.size(), static_cast<size_t>(device_) + 1));
+    if (auto& events = of_device[static_cast<size_t>(device_)]; !events.empty()) {
+      handle_ = events.back();
+      events.pop_back();
+      return;
+    }
+  }
+  GRADUS_CUDA(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming));
+}
+
+Event::~Event() {
+  if (!handle_) return;
+  const std::lock_guard lock(spare().mutex);
+  spare().of_device[static_cast<size_t>(device_)].push_back(handle_);
+}
+
+bool Event::is_reached() const {
+  const cudaError_t code = cudaEventQuery(handle_);
+  if (code != cudaErrorNotReady) GRADUS_CUDA(code);
+  return code == cudaSuccess;
+}
+
+}  // namespace gradus::cuda

@@ -1,0 +1,67 @@
+// The CUDA runtime as the plug-in uses it: error codes become typed errors, handles are owned, devices are selected.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+#include <gradus/core/backend.h>
+
+namespace gradus::cuda {
+
+/// Throws DeviceError that names the running op, the call, the device and what helps.
+[[noreturn]] void fail(int code, const char* what);
+inline void check(int code, const char* what) {
+  if (code != cudaSuccess) [[unlikely]]
+    fail(code, what);
+}
+#define GRADUS_CUDA(call) ::gradus::cuda::check(call, #call)
+
+/// Whether the context is lost: nothing but an end of the process helps.
+bool is_sticky(int code);
+
+/// GRADUS_SYNC=1: wait after every kernel, so that an error is thrown where it was made.
+bool synchronous();
+
+/// Makes a device current for a scope.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) {
+    GRADUS_CUDA(cudaGetDevice(&before_));
+    if (before_ != device) GRADUS_CUDA(cudaSetDevice(device));
+    changed_ = before_ != device;
+  }
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+/// An event of the current device, taken from those that are spare and given back to them.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(Event&& other) noexcept : device_(other.device_), handle_(other.handle_) { other.handle_ = nullptr; }
+  Event& operator=(Event&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  void record(cudaStream_t stream) { GRADUS_CUDA(cudaEventRecord(handle_, stream)); }
+  bool is_reached() const;
+  cudaEvent_t get() const { return handle_; }
+
+ private:
+  int device_ = 0;
+  cudaEvent_t handle_ = nullptr;
+};
+
+inline cudaStream_t stream_of(int device) { return static_cast<cudaStream_t>(gradus::detail::current_stream(device)); }
+
+}  // namespace gradus::cuda

@@ -1,0 +1,4 @@
+// Elementwise kernels: the part «activations» of the list in core/elementwise.h.
+#include <gradus/cuda/kernels/elementwise.cuh>
+
+GRADUS_CUDA_ELEMENTWISE(GRADUS_ELEMENTWISE_ACTIVATIONS)
