@@ -1,6 +1,7 @@
 // Streams and events as one timeline: queues, the points they wait for, and who may go next.
 #include "streams.h"
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -35,6 +36,7 @@ struct Stream {
 };
 
 thread_local int device = 0;
+std::atomic<std::chrono::milliseconds> longest_wait{std::chrono::seconds(60)};
 
 // All streams of all devices. Device work runs with the lock held, on whichever OS thread waits.
 class Timeline {
@@ -91,6 +93,7 @@ class Timeline {
     } else if (stream.ordered_with_default) {
       operation.after.push_back(now_in(legacy));
     }
+    ++changes_;
     ++stream.enqueued;
     stream.queue.push_back(std::move(operation));
   }
@@ -112,6 +115,7 @@ class Timeline {
       fault = error.what();
     }
     device = host_device;
+    ++changes_;
     ++stream.done;
     if (!fault.empty()) drop_all();
     if (stream.ended && stream.queue.empty()) streams_.erase(id);
@@ -120,10 +124,14 @@ class Timeline {
 
   template <class Done>
   void run_until(Done done) {
+    using Clock = std::chrono::steady_clock;
     std::unique_lock lock(mutex);
+    uint64_t last_change = changes_;
+    auto since = Clock::now();
     while (fault.empty() && !done()) {
       if (step()) continue;
-      if (others_may_help()) {
+      if (std::exchange(last_change, changes_) != changes_) since = Clock::now();
+      if (others_may_help() && Clock::now() - since < patience()) {
         lock.unlock();
         std::this_thread::yield();
         lock.lock();
@@ -183,7 +191,7 @@ class Timeline {
 
   std::map<StreamId, Stream> streams_;
   std::map<EventId, Point> events_;
-  uint64_t next_id_ = 1024, seed_ = 0;
+  uint64_t next_id_ = 1024, seed_ = 0, changes_ = 0;
   Random random_{0};
 };
 
@@ -238,6 +246,9 @@ bool is_reached(EventId event) {
 void wait_for_event(EventId event) {
   timeline().run_until([event] { return is_reached(event); });
 }
+
+std::chrono::milliseconds patience() { return longest_wait; }
+void set_patience(std::chrono::milliseconds value) { longest_wait = value; }
 
 void let_time_pass() {
   const Locked hold;

@@ -2,6 +2,7 @@
 // waits, ready operations of any stream are taken, in an order that a seed chooses, so that a missing event shows.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -46,6 +47,10 @@ void record_event(EventId event, StreamId stream);
 void stream_waits_for(StreamId stream, EventId event);
 bool is_reached(EventId event);
 void wait_for_event(EventId event);
+
+/// How long the host waits for what another of its threads may still do. Then it is a deadlock. 60 s unless set.
+std::chrono::milliseconds patience();
+void set_patience(std::chrono::milliseconds patience);
 
 /// Lets none or some of what is ready run: time may have passed on the device while the host asked.
 void let_time_pass();
