@@ -7,6 +7,7 @@
 #include <gradus/core/io.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/random.h>
+#include <gradus/cuda/cuda.h>
 #include <gradus/data/checkpoint.h>
 #include <gradus/data/data_loader.h>
 #include <gradus/data/dataset.h>

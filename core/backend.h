@@ -28,6 +28,8 @@ class GRADUS_API Backend {
   virtual int device_count() = 0;
   virtual DeviceInfo info(int device) = 0;
   virtual Allocator& allocator(int device) = 0;
+  /// Segments and blocks of the device's memory, for people.
+  virtual std::string memory_snapshot(int device) = 0;
   /// Devices, memory, libraries with their versions, links between devices: a paragraph for people.
   virtual std::string report() = 0;
 
@@ -52,8 +54,8 @@ class GRADUS_API Backend {
   virtual bool is_event_reached(DeviceHandle event) = 0;
 
   // ---- memory
-  /// The block of `data` is used on `stream` too: once freed, it is not given out again before that use is over.
-  virtual void record_stream(void* data, DeviceHandle stream) = 0;
+  /// The block of `data` is used on a stream of `device` too: once freed, it is not given out again before that is over.
+  virtual void record_stream(void* data, int device, DeviceHandle stream) = 0;
   /// Host memory that the device copies from and to by itself. Throws OutOfMemoryError.
   virtual void* allocate_pinned(int64_t bytes) = 0;
   virtual void free_pinned(void* data) noexcept = 0;

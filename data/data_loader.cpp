@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -16,6 +17,7 @@
 #include <gradus/core/parallel.h>
 #include <gradus/core/philox.h>
 #include <gradus/core/random.h>
+#include <gradus/cuda/cuda.h>
 
 namespace gradus::data {
 namespace {
@@ -67,16 +69,46 @@ void Plan::blame(int64_t number) const {
   }
 }
 
+/// Brings a worker's batches to a CUDA device beside what is computed there: through pinned memory and a stream of the
+/// worker's own. For other devices it does nothing: the loop moves the batch that it delivers.
+class Staging {
+ public:
+  explicit Staging(Device device) {
+    if (device.is_cuda()) stream_.emplace(device);
+  }
+  Example operator()(const Example& batch) const {
+    if (!stream_) return batch;
+    const cuda::UseStream use(*stream_);
+    return {moved(batch.input), moved(batch.target)};
+  }
+  /// For the thread that takes the batch over: its memory goes back to the worker only after this thread's work on it.
+  static void hand_over(const Tensor& x) {
+    if (x.defined() && x.device().is_cuda()) cuda::record_stream(x, cuda::Stream::current(x.device()));
+  }
+
+ private:
+  Tensor moved(const Tensor& x) const {
+    if (!x.defined() || !x.device().is_cpu()) return x;
+    return cuda::pin_memory(x).to(stream_->device());  // waits for the copy
+  }
+
+  std::optional<cuda::Stream> stream_;
+};
+
 /// Threads that make the batches of a plan ahead of the one who asks for them, at most `capacity` at a time.
 class Pipeline {
  public:
-  Pipeline(const Plan& plan, int64_t first, int workers, int64_t capacity)
-      : plan_(plan), next_made_(first), next_asked_(first), slots_(static_cast<size_t>(capacity)) {
+  Pipeline(const Plan& plan, int64_t first, const DataLoaderOptions& options)
+      : plan_(plan),
+        device_(options.device),
+        next_made_(first),
+        next_asked_(first),
+        slots_(static_cast<size_t>(int64_t{options.workers} * int64_t{options.prefetch})) {
     try {
-      for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+      for (int i = 0; i < options.workers; ++i) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error& error) {
       stop();
-      throw Error(fmt::format("DataLoader: cannot start {} workers: {}", workers, error.what()));
+      throw Error(fmt::format("DataLoader: cannot start {} workers: {}", options.workers, error.what()));
     }
   }
   Pipeline(const Pipeline&) = delete;
@@ -93,6 +125,8 @@ class Pipeline {
     lock.unlock();
     room_.notify_one();
     if (taken.error) std::rethrow_exception(taken.error);
+    Staging::hand_over(taken.batch.input);
+    Staging::hand_over(taken.batch.target);
     return taken.batch;
   }
 
@@ -109,21 +143,24 @@ class Pipeline {
 
   void work() {
     const SerialScope serial;
+    std::optional<Staging> staging;
     for (std::unique_lock lock(mutex_);;) {
       room_.wait(lock, [&] { return is_over() || may_make(); });
       if (is_over()) return;
       const int64_t number = next_made_++;
       lock.unlock();
-      Slot slot = make(number);
+      Slot slot = make(number, staging);
       lock.lock();
       slot_of(number) = std::move(slot);
       made_.notify_one();
     }
   }
 
-  Slot make(int64_t number) const {
+  // The worker's staging is made with its first batch, so that what fails there has one that it can be told with.
+  Slot make(int64_t number, std::optional<Staging>& staging) const {
     try {
-      return {plan_.make(number), nullptr, true};
+      if (!staging) staging.emplace(device_);
+      return {(*staging)(plan_.make(number)), nullptr, true};
     } catch (...) {
       return {{}, std::current_exception(), true};
     }
@@ -139,6 +176,7 @@ class Pipeline {
   }
 
   const Plan& plan_;
+  const Device device_;
   std::mutex mutex_;
   std::condition_variable room_, made_;
   int64_t next_made_, next_asked_;  // batch numbers
@@ -195,9 +233,7 @@ void DataLoader::State::begin_epoch() {
   GRADUS_CHECK(static_cast<int64_t>(plan->order.size()) == sampler->size(), ValueError,
                "DataLoader: the sampler gave {} indices for epoch {}; its size() is {}", plan->order.size(), epoch,
                sampler->size());
-  if (options.workers > 0)
-    pipeline = std::make_unique<Pipeline>(*plan, position, options.workers,
-                                          int64_t{options.workers} * int64_t{options.prefetch});
+  if (options.workers > 0) pipeline = std::make_unique<Pipeline>(*plan, position, options);
 }
 
 /// Delivers the next batch, or finishes the epoch.

@@ -63,7 +63,7 @@ struct DataLoaderOptions {
   bool drop_last = false;        ///< leave out a last batch that is smaller
   int workers = 0;               ///< threads that prepare batches; 0: the caller's, when it asks
   int prefetch = 2;              ///< batches ready ahead for each worker
-  Device device = {};            ///< where batches are wanted
+  Device device = {};            ///< where batches are wanted; workers copy to a CUDA device while it computes
   Shared<Sampler> sampler = {};  ///< .sampler = WeightedSampler(...)
 };
 

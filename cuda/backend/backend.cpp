@@ -161,11 +161,12 @@ bool CudaBackend::is_event_reached(DeviceHandle handle) {
   return code == cudaSuccess;
 }
 
-void CudaBackend::record_stream(void* data, DeviceHandle handle) {
-  if (pinned_.owns(data)) return pinned_.record_stream(data, stream(handle));
+void CudaBackend::record_stream(void* data, int device, DeviceHandle handle) {
+  const StreamOf where{device, stream(handle)};
+  if (pinned_.owns(data)) return pinned_.record_stream(data, where);
   cudaPointerAttributes attributes;
   GRADUS_CUDA(cudaPointerGetAttributes(&attributes, data));
-  if (attributes.type == cudaMemoryTypeDevice) allocator(attributes.device).record_stream(data, stream(handle));
+  if (attributes.type == cudaMemoryTypeDevice) allocator(attributes.device).record_stream(data, where);
 }
 
 }  // namespace gradus::cuda

@@ -19,6 +19,7 @@ class CudaBackend final : public Backend {
   int device_count() override;
   DeviceInfo info(int device) override;
   CachingAllocator& allocator(int device) override;
+  std::string memory_snapshot(int device) override { return allocator(device).snapshot(); }
   std::string report() override;
 
   void select(int device) override;
@@ -37,7 +38,7 @@ class CudaBackend final : public Backend {
   void synchronize_event(DeviceHandle event) override;
   bool is_event_reached(DeviceHandle event) override;
 
-  void record_stream(void* data, DeviceHandle stream) override;
+  void record_stream(void* data, int device, DeviceHandle stream) override;
   void* allocate_pinned(int64_t bytes) override { return pinned_.allocate(bytes); }
   void free_pinned(void* data) noexcept override { pinned_.free(data); }
 

@@ -59,7 +59,7 @@ void CachingAllocator::free(void* p, int64_t) noexcept {
     }
     if (block.used_on.empty()) return make_free(block);
     Pending pending{&block, {}};
-    for (const cudaStream_t stream : block.used_on) pending.events.emplace_back().record(stream);
+    for (const StreamOf& where : block.used_on) pending.events.emplace_back(where);
     block.used_on.clear();
     pending_.push_back(std::move(pending));
   } catch (const std::exception&) {
@@ -158,8 +158,7 @@ void CachingAllocator::make_free(Block& block) {
   }
   // Where there is one stream only, nobody asks whether it is past the block.
   if (streams_.size() > 1) {
-    whole->freed = std::make_unique<Event>();
-    whole->freed->record(whole->stream);
+    whole->freed = std::make_unique<PooledEvent>(StreamOf{device_, whole->stream});
   }
   pool_of(*whole).insert(whole);
 }
@@ -174,7 +173,7 @@ void CachingAllocator::absorb_next(Block& block) {
 
 void CachingAllocator::collect_pending() {
   std::erase_if(pending_, [this](const Pending& pending) {
-    for (const Event& event : pending.events)
+    for (const PooledEvent& event : pending.events)
       if (!event.is_reached()) return false;
     make_free(*pending.block);
     return true;
@@ -206,12 +205,12 @@ void CachingAllocator::release_cache() {
 }
 
 // ---- other streams, reports
-void CachingAllocator::record_stream(void* p, cudaStream_t stream) {
+void CachingAllocator::record_stream(void* p, StreamOf where) {
   const std::lock_guard lock(mutex_);
   const auto found = blocks_.find(p);
-  if (found == blocks_.end() || found->second.stream == stream) return;
-  std::vector<cudaStream_t>& used_on = found->second.used_on;
-  if (std::find(used_on.begin(), used_on.end(), stream) == used_on.end()) used_on.push_back(stream);
+  if (found == blocks_.end() || where == StreamOf{device_, found->second.stream}) return;
+  std::vector<StreamOf>& used_on = found->second.used_on;
+  if (std::find(used_on.begin(), used_on.end(), where) == used_on.end()) used_on.push_back(where);
 }
 
 void CachingAllocator::attribute_to(const char* op) {

@@ -30,7 +30,7 @@ class CachingAllocator final : public Allocator {
   void reset_peak() override;
   void set_limit(int64_t bytes) override;
 
-  void record_stream(void* p, cudaStream_t stream);
+  void record_stream(void* p, StreamOf where);
   /// Blocks made since the last call are this op's, in reports: their output is what the op computes.
   void attribute_to(const char* op);
   /// A line for each segment with its blocks, for people.
@@ -44,8 +44,8 @@ class CachingAllocator final : public Allocator {
     bool live = false, small = false;  // small: of a segment for small blocks
     const char* op = "outside of ops";
     Block *before = nullptr, *after = nullptr;  // neighbours in the segment
-    std::vector<cudaStream_t> used_on;          // besides its own
-    std::unique_ptr<Event> freed;               // reached when its stream is past the last use
+    std::vector<StreamOf> used_on;              // besides its own
+    std::unique_ptr<PooledEvent> freed;         // reached when its stream is past the last use
   };
   struct BySize {
     bool operator()(const Block* a, const Block* b) const {
@@ -55,7 +55,7 @@ class CachingAllocator final : public Allocator {
   using Pool = std::set<Block*, BySize>;
   struct Pending {
     Block* block;
-    std::vector<Event> events;
+    std::vector<PooledEvent> events;
   };
 
   Block* take_cached(int64_t size, cudaStream_t stream);

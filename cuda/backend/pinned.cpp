@@ -33,7 +33,7 @@ void PinnedMemory::free(void* p) noexcept {
   Block& block = node.mapped();
   try {
     Pending pending{p, block.size, {}};
-    for (const cudaStream_t stream : block.used_on) pending.events.emplace_back().record(stream);
+    for (const StreamOf& where : block.used_on) pending.events.emplace_back(where);
     pending_.push_back(std::move(pending));
   } catch (const std::exception&) {  // the device has failed: what it may still touch is given to nobody
   }
@@ -47,17 +47,17 @@ bool PinnedMemory::owns(const void* p) const {
   return static_cast<const char*>(p) < static_cast<const char*>(first) + block.size;
 }
 
-void PinnedMemory::record_stream(void* p, cudaStream_t stream) {
+void PinnedMemory::record_stream(void* p, StreamOf where) {
   const std::lock_guard lock(mutex_);
   const auto found = live_.find(p);
   if (found == live_.end()) return;
-  std::vector<cudaStream_t>& used_on = found->second.used_on;
-  if (std::find(used_on.begin(), used_on.end(), stream) == used_on.end()) used_on.push_back(stream);
+  std::vector<StreamOf>& used_on = found->second.used_on;
+  if (std::find(used_on.begin(), used_on.end(), where) == used_on.end()) used_on.push_back(where);
 }
 
 void PinnedMemory::collect_pending() {
   std::erase_if(pending_, [this](const Pending& pending) {
-    for (const Event& event : pending.events)
+    for (const PooledEvent& event : pending.events)
       if (!event.is_reached()) return false;
     free_[pending.size].push_back(pending.data);
     return true;

@@ -17,18 +17,18 @@ class PinnedMemory {
   void* allocate(int64_t bytes);
   void free(void* p) noexcept;
   bool owns(const void* p) const;
-  /// The block at p is used on the stream: freed, it is not given out again before that is over.
-  void record_stream(void* p, cudaStream_t stream);
+  /// The block at p is used there: freed, it is not given out again before that is over.
+  void record_stream(void* p, StreamOf where);
 
  private:
   struct Block {
     int64_t size;
-    std::vector<cudaStream_t> used_on;
+    std::vector<StreamOf> used_on;
   };
   struct Pending {
     void* data;
     int64_t size;
-    std::vector<Event> events;
+    std::vector<PooledEvent> events;
   };
   void collect_pending();
 

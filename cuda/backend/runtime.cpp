@@ -2,6 +2,7 @@
 #include <gradus/cuda/backend/runtime.h>
 
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <string_view>
 #include <utility>
@@ -39,11 +40,19 @@ const char* hint_of(int code) {
 
 struct SpareEvents {
   std::mutex mutex;
-  std::vector<std::vector<cudaEvent_t>> of_device;
+  std::map<int, std::vector<cudaEvent_t>> of_device;
 };
 SpareEvents& spare() {
   static SpareEvents* instance = new SpareEvents;  // never destroyed: tensors may outlive main()
   return *instance;
+}
+cudaEvent_t take_spare(int device) {
+  const std::lock_guard lock(spare().mutex);
+  std::vector<cudaEvent_t>& events = spare().of_device[device];
+  if (events.empty()) return nullptr;
+  const cudaEvent_t event = events.back();
+  events.pop_back();
+  return event;
 }
 
 }  // namespace
@@ -87,28 +96,19 @@ bool synchronous() {
   return value;
 }
 
-Event::Event() {
-  GRADUS_CUDA(cudaGetDevice(&device_));
-  {
-    const std::lock_guard lock(spare().mutex);
-    auto& of_device = spare().of_device;
-    of_device.resize(std::max(of_device.size(), static_cast<size_t>(device_) + 1));
-    if (auto& events = of_device[static_cast<size_t>(device_)]; !events.empty()) {
-      handle_ = events.back();
-      events.pop_back();
-      return;
-    }
-  }
-  GRADUS_CUDA(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming));
+PooledEvent::PooledEvent(StreamOf where) : device_(where.device) {
+  const DeviceScope scope(device_);
+  if (!(handle_ = take_spare(device_))) GRADUS_CUDA(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming));
+  GRADUS_CUDA(cudaEventRecord(handle_, where.stream));
 }
 
-Event::~Event() {
+PooledEvent::~PooledEvent() {
   if (!handle_) return;
   const std::lock_guard lock(spare().mutex);
-  spare().of_device[static_cast<size_t>(device_)].push_back(handle_);
+  spare().of_device[device_].push_back(handle_);
 }
 
-bool Event::is_reached() const {
+bool PooledEvent::is_reached() const {
   const cudaError_t code = cudaEventQuery(handle_);
   if (code != cudaErrorNotReady) GRADUS_CUDA(code);
   return code == cudaSuccess;

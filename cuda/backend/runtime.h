@@ -42,18 +42,26 @@ class DeviceScope {
   bool changed_ = false;
 };
 
-/// An event of the current device, taken from those that are spare and given back to them.
-class Event {
+/// A stream of a device; the null stream exists on each.
+struct StreamOf {
+  int device;
+  cudaStream_t stream;
+  bool operator==(const StreamOf&) const = default;
+};
+
+/// A mark in a stream at the time it is made. The event is taken from spare ones and given back to them.
+class PooledEvent {
  public:
-  Event();
-  ~Event();
-  Event(Event&& other) noexcept : device_(other.device_), handle_(other.handle_) { other.handle_ = nullptr; }
-  Event& operator=(Event&& other) noexcept {
+  explicit PooledEvent(StreamOf where);
+  ~PooledEvent();
+  PooledEvent(PooledEvent&& other) noexcept : device_(other.device_), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+  PooledEvent& operator=(PooledEvent&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(handle_, other.handle_);
     return *this;
   }
-  void record(cudaStream_t stream) { GRADUS_CUDA(cudaEventRecord(handle_, stream)); }
   bool is_reached() const;
   cudaEvent_t get() const { return handle_; }
 

@@ -29,24 +29,20 @@ void to_host(Tensor& y, const Tensor& x) {
 // In the order of both streams: the copy runs on the target's, and the source's waits for it, so that the memory of x
 // is not used again too early.
 void between_devices(Tensor& y, const Tensor& x) {
-  const int from = x.device().index, to = y.device().index;
-  const cudaStream_t source = stream_of(from), target = stream_of(to);
-  const auto wait_across = [](int first, cudaStream_t before, int second, cudaStream_t after) {
-    Event reached = [&] {
-      const DeviceScope scope(first);
-      Event event;
-      event.record(before);
-      return event;
-    }();
-    const DeviceScope scope(second);
-    GRADUS_CUDA(cudaStreamWaitEvent(after, reached.get(), 0));
+  const StreamOf source{x.device().index, stream_of(x.device().index)};
+  const StreamOf target{y.device().index, stream_of(y.device().index)};
+  const auto wait = [](const StreamOf& waiting, const StreamOf& awaited) {
+    const PooledEvent reached(awaited);
+    const DeviceScope scope(waiting.device);
+    GRADUS_CUDA(cudaStreamWaitEvent(waiting.stream, reached.get(), 0));
   };
-  wait_across(from, source, to, target);
+  wait(target, source);
   {
-    const DeviceScope scope(to);
-    GRADUS_CUDA(cudaMemcpyPeerAsync(written(y), to, x.raw_data(), from, static_cast<size_t>(x.nbytes()), target));
+    const DeviceScope scope(target.device);
+    GRADUS_CUDA(cudaMemcpyPeerAsync(written(y), target.device, x.raw_data(), source.device,
+                                    static_cast<size_t>(x.nbytes()), target.stream));
   }
-  wait_across(to, target, from, source);
+  wait(source, target);
 }
 
 void transfer(Tensor& y, const Tensor& x) {
