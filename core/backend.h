@@ -54,7 +54,8 @@ class GRADUS_API Backend {
   virtual bool is_event_reached(DeviceHandle event) = 0;
 
   // ---- memory
-  /// The block of `data` is used on a stream of `device` too: once freed, it is not given out again before that is over.
+  /// The block of `data` is used on a stream of `device` too: once freed, it is not given out again before that is
+  /// over.
   virtual void record_stream(void* data, int device, DeviceHandle stream) = 0;
   /// Host memory that the device copies from and to by itself. Throws OutOfMemoryError.
   virtual void* allocate_pinned(int64_t bytes) = 0;
