@@ -9,10 +9,10 @@ namespace gradus::cuda {
 
 /// An opened library, or why there is none.
 struct Library {
-  std::string name;     ///< "cuBLASLt"
-  std::string path;     ///< the file, or empty
-  std::string version;  ///< "13.1.0", or empty
-  std::string error;    ///< what was tried and what to install, or empty
+  std::string name{};     ///< "cuBLASLt"
+  std::string path{};     ///< the file, or empty
+  std::string version{};  ///< "13.1.0", or empty
+  std::string error{};    ///< what was tried and what to install, or empty
   void* handle = nullptr;
 
   explicit operator bool() const { return error.empty(); }
