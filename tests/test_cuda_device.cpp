@@ -69,11 +69,12 @@ TEST_CASE("a copy between devices waits for both") {
     const emulated::Seed order(seed);
     Tensor there;
     {
-      const Tensor x = full({1000}, 3, {.device = gpu}) + 1;
+      const Tensor x = full({1000}, 10 * seed, {.device = gpu}) + 1;
       there = x.to(second) * 2;
     }
-    const Tensor over = full({1000}, 9, {.device = gpu});  // on the memory of x, perhaps
-    CHECK(there.to(cpu).data<float>()[999] == 8);
+    const Tensor over = full({1000}, -1, {.device = gpu});  // on the memory of x, perhaps
+    cuda::synchronize(gpu);
+    CHECK(there.to(cpu).data<float>()[999] == 20.f * static_cast<float>(seed) + 2);
   }
 }
 
@@ -91,7 +92,7 @@ TEST_CASE("events order streams") {
     Tensor x, y;
     {
       const cuda::UseStream use(producer);
-      x = full({500}, 1, {.device = gpu}) + 1;
+      x = full({500}, seed, {.device = gpu}) + 1;
     }
     cuda::Event(producer).hold(consumer);
     {
@@ -102,7 +103,7 @@ TEST_CASE("events order streams") {
     CHECK(consumer.is_idle());
     CHECK(cuda::Event(consumer).is_reached());
     const cuda::UseStream use(consumer);
-    CHECK(y.to(cpu).data<float>()[499] == 6);
+    CHECK(y.to(cpu).data<float>()[499] == 3.f * static_cast<float>(seed) + 3);
   }
 }
 
