@@ -72,7 +72,7 @@ TEST_CASE("a copy between devices waits for both") {
       const Tensor x = full({1000}, 10 * seed, {.device = gpu}) + 1;
       there = x.to(second) * 2;
     }
-    const Tensor over = full({1000}, -1, {.device = gpu});  // on the memory of x, perhaps
+    const Tensor over = full({1000}, -1, {.device = gpu}), more = full({1000}, -1, {.device = gpu});  // on x's memory
     cuda::synchronize(gpu);
     CHECK(there.to(cpu).data<float>()[999] == 20.f * static_cast<float>(seed) + 2);
   }
