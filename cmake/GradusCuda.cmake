@@ -43,9 +43,9 @@ set_target_properties(gradus_cuda_host PROPERTIES POSITION_INDEPENDENT_CODE ON C
 add_library(gradus_cuda MODULE ${GRADUS_CUDA_KERNEL_SOURCES} $<TARGET_OBJECTS:gradus_cuda_host>)
 target_link_libraries(gradus_cuda PRIVATE gradus fmt::fmt ${CMAKE_DL_LIBS})
 target_compile_options(gradus_cuda PRIVATE
-  "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wno-unknown-pragmas>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wno-unknown-pragmas>"
   $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${GRADUS_WERROR}>>:-Werror=all-warnings>)
 set_target_properties(gradus_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
-                      CUDA_STANDARD 20 CUDA_RUNTIME_LIBRARY Static CUDA_EXTENSIONS OFF
+                      CUDA_RUNTIME_LIBRARY Static
                       BUILD_RPATH $ORIGIN INSTALL_RPATH $ORIGIN LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/plugin.map)
 target_link_options(gradus_cuda PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map -Wl,-z,defs)

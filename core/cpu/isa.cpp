@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include <gradus/core/build_info.h>
 #include <gradus/core/cpu/isa/functions.h>
 
 namespace gradus::cpu {
@@ -43,3 +44,7 @@ const IsaFunctions& isa() {
 }
 
 }  // namespace gradus::cpu
+
+namespace gradus {
+const char* instruction_set() { return cpu::isa().isa; }
+}  // namespace gradus

@@ -1,4 +1,5 @@
 // oneDNN: whether it is used, and SGEMM. Linking it costs 1.5 ms of process start, so it is not loaded lazily.
+#include <gradus/core/build_info.h>
 #include <gradus/core/cpu/detail/onednn.h>
 
 #include <cstdlib>
@@ -40,3 +41,7 @@ void gemm(bool, bool, int64_t, int64_t, int64_t, const float*, int64_t, const fl
 #endif
 
 }  // namespace gradus::cpu::onednn
+
+namespace gradus {
+bool uses_onednn() { return cpu::onednn::enabled(); }
+}  // namespace gradus

@@ -64,21 +64,6 @@ IndexFaults& CudaBackend::index_faults(int device) {
   return *d.index_faults;
 }
 
-std::string CudaBackend::report() {
-  int driver = 0, runtime = 0;
-  GRADUS_CUDA(cudaDriverGetVersion(&driver));
-  GRADUS_CUDA(cudaRuntimeGetVersion(&runtime));
-  const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
-  std::string text = fmt::format("driver: for CUDA up to {}\nruntime: CUDA {}\n", version(driver), version(runtime));
-  for (int i = 0; i < device_count(); ++i) {
-    const DeviceInfo d = info(i);
-    text += fmt::format("cuda:{}: {}, compute capability {}.{}, {} multiprocessors, {:.1f} GiB\n", i, d.name,
-                        d.capability_major, d.capability_minor, d.multiprocessors,
-                        static_cast<double>(d.memory) / (1 << 30));
-  }
-  return text;
-}
-
 // ---- what a thread does
 void CudaBackend::select(int device) {
   of(device);

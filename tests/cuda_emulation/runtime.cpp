@@ -163,6 +163,11 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
   *can = device != peer;
   return done(cudaSuccess);
 }
+// Between emulated devices there is no link worth a name.
+cudaError_t cudaDeviceGetP2PAttribute(int* value, cudaDeviceP2PAttr, int device, int peer) {
+  *value = 0;
+  return done(valid_device(device) && valid_device(peer) ? cudaSuccess : cudaErrorInvalidDevice);
+}
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
   if (flags != 0) return done(cudaErrorInvalidValue);
   return done(valid_device(peer) && peer != emulation::current_device() ? cudaSuccess : cudaErrorInvalidDevice);
