@@ -42,8 +42,9 @@ set_target_properties(gradus_cuda_host PROPERTIES POSITION_INDEPENDENT_CODE ON C
                       VISIBILITY_INLINES_HIDDEN ON CXX_EXTENSIONS OFF)
 add_library(gradus_cuda MODULE ${GRADUS_CUDA_KERNEL_SOURCES} $<TARGET_OBJECTS:gradus_cuda_host>)
 target_link_libraries(gradus_cuda PRIVATE gradus fmt::fmt ${CMAKE_DL_LIBS})
+# 186: templates of all dtypes compare unsigned ones with 0.
 target_compile_options(gradus_cuda PRIVATE
-  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wno-unknown-pragmas>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--diag-suppress=186;--expt-relaxed-constexpr;-Xcompiler=-Wall;-Xcompiler=-Wno-unknown-pragmas>"
   $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${GRADUS_WERROR}>>:-Werror=all-warnings>)
 set_target_properties(gradus_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
                       CUDA_RUNTIME_LIBRARY Static
