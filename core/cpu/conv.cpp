@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include <gradus/core/cpu/detail/conv.h>
-#include <gradus/core/cpu/detail/lru.h>
 #include <gradus/core/cpu/detail/scratch.h>
 #include <gradus/core/cpu/detail/widened.h>
+#include <gradus/core/detail/lru.h>
 #include <gradus/core/parallel.h>
 
 namespace gradus::cpu {
@@ -32,7 +32,7 @@ using PlanKey = std::array<int64_t, 18>;
 
 // The plan for one piece of the batch; `shape.images` becomes the size of a piece.
 std::shared_ptr<const ConvPlan> find_plan(ConvPass pass, ConvShape& shape, Dtype dtype) {
-  static LruCache<PlanKey, ConvPlan>& cache = *new LruCache<PlanKey, ConvPlan>(256);
+  static detail::LruCache<PlanKey, ConvPlan>& cache = *new detail::LruCache<PlanKey, ConvPlan>(256);
   shape.images = images_per_piece(pass, shape);
   const Window2d& w = shape.args.window;
   const PlanKey key = {static_cast<int64_t>(pass),

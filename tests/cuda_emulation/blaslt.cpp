@@ -21,7 +21,8 @@ namespace {
 
 struct Preference {
   uint64_t workspace_bytes = 0;
-  std::array<uint32_t, 4> alignment = {256, 256, 256, 256};  // of A, B, C and D
+  uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;  // the stand-in cuts no sum
+  std::array<uint32_t, 4> alignment = {256, 256, 256, 256};     // of A, B, C and D
 };
 
 Operation* open(cublasLtMatmulDesc_t handle) { return reinterpret_cast<Operation*>(handle); }
@@ -194,6 +195,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
   Preference& x = *open(handle);
   switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return set(x.workspace_bytes, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return set(x.reduction_schemes, value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES: return set(x.alignment[0], value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: return set(x.alignment[1], value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: return set(x.alignment[2], value, bytes);

@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 
-namespace gradus::cpu {
+namespace gradus::detail {
 
 template <class Key, class Value>
 class LruCache {
@@ -43,4 +43,4 @@ class LruCache {
   std::map<Key, typename Entries::iterator> places_;
 };
 
-}  // namespace gradus::cpu
+}  // namespace gradus::detail
