@@ -34,6 +34,8 @@ if(CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 enable_language(CUDA)
 
+# Random values have the CPU's bits.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/kernels/random.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 # Two compilers, each with options of its own: the host side is an object library.
 add_library(gradus_cuda_host OBJECT ${GRADUS_CUDA_HOST_SOURCES} ${GRADUS_CUDA_REAL_SOURCES})
 target_link_libraries(gradus_cuda_host PRIVATE gradus_internal)

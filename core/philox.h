@@ -51,4 +51,34 @@ GRADUS_FN NormalPair normal_pair(uint32_t word0, uint32_t word1) {
           radius * math::polynomial::sin_of(r, static_cast<uint32_t>(quadrant))};
 }
 
+/// The same in double.
+struct NormalPairDouble {
+  double first, second;
+};
+GRADUS_FN NormalPairDouble normal_pair_double(uint32_t word0, uint32_t word1) {
+  const double radius = math::sqrt(-2 * math::log(static_cast<double>(uniform_open(word0))));
+  const double angle = 2 * 3.14159265358979323846 * static_cast<double>(uniform(word1));
+  return {radius * math::cos(angle), radius * math::sin(angle)};
+}
+
+/// Uniform in [low, low + range], at most `top`: what lies below the upper end in the dtype of the result, which
+/// rounding must not reach.
+template <class T>
+GRADUS_FN T uniform_between(uint32_t word, T low, T range, T top) {
+  const T value = low + range * static_cast<T>(uniform(word));
+  return value > top ? top : value;
+}
+
+/// One of `range` <= 2^32 integers from `first` on: the high half of word * range.
+GRADUS_FN int64_t integer_from(uint32_t word, int64_t first, uint64_t range) {
+  return first + static_cast<int64_t>((uint64_t{word} * range) >> 32);
+}
+
+/// Dropout with probability p keeps an element where the uniform number is at least p: k / 2^24 >= p, with k the word's
+/// upper 24 bits.
+GRADUS_FN uint32_t dropout_threshold(double p) { return static_cast<uint32_t>(math::ceil(p * 0x1p24)); }
+GRADUS_FN bool keeps(uint32_t word, uint32_t threshold) {
+  return static_cast<int32_t>(word >> 8) >= static_cast<int32_t>(threshold);
+}
+
 }  // namespace gradus::philox

@@ -2,10 +2,11 @@
 // not depend on threads. Blocks of words, and what becomes of them in float32, are made per instruction set; float64
 // and integers go element by element.
 #include <algorithm>
-#include <cmath>
 
+#include <gradus/core/convert.h>
 #include <gradus/core/cpu/isa/functions.h>
 #include <gradus/core/detail/dispatch.h>
+#include <gradus/core/detail/uniform_top.h>
 #include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
 #include <gradus/core/philox.h>
@@ -46,24 +47,8 @@ void fill_from_floats(Tensor& y, PhiloxState state, Compute compute) {
   });
 }
 
-// The largest value of a floating dtype below x.
-double below(double x, Dtype dtype) {
-  const auto step_down = []<class T>(T t) {
-    const bool zero = (t.bits & 0x7fffu) == 0, negative = (t.bits & 0x8000u) != 0;
-    t.bits = static_cast<uint16_t>(zero ? 0x8001u : negative ? t.bits + 1u : t.bits - 1u);
-    return static_cast<double>(static_cast<float>(t));
-  };
-  switch (dtype) {
-    case float16: return step_down(f16(static_cast<float>(x)));
-    case bfloat16: return step_down(bf16(static_cast<float>(x)));
-    case float32: return std::nextafter(static_cast<float>(x), -math::largest<float>());
-    default: return std::nextafter(x, -math::largest<double>());
-  }
-}
-
-// [low, high): rounding must not reach `high`.
 void uniform(Tensor& y, double low, double high, PhiloxState state) {
-  const double range = high - low, top = std::max(low, below(high, y.dtype()));
+  const double range = high - low, top = detail::uniform_top(low, high, y.dtype());
   if (y.dtype() != float64)
     return fill_from_floats(y, state, [=](float* values, const uint32_t* words, int64_t count) {
       isa().uniform_floats(values, words, count, static_cast<float>(low), static_cast<float>(range),
@@ -71,8 +56,7 @@ void uniform(Tensor& y, double low, double high, PhiloxState state) {
     });
   double* to = reinterpret_cast<double*>(memory(y));
   for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
-    for (int64_t i = 0; i < count; ++i)
-      to[start + i] = std::min(low + range * static_cast<double>(philox::uniform(words[i])), top);
+    for (int64_t i = 0; i < count; ++i) to[start + i] = philox::uniform_between(words[i], low, range, top);
   });
 }
 
@@ -85,28 +69,21 @@ void normal(Tensor& y, double mean, double std, PhiloxState state) {
   double* to = reinterpret_cast<double*>(memory(y));
   for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
     for (int64_t i = 0; i < count; i += 2) {
-      const double radius = std::sqrt(-2 * std::log(static_cast<double>(philox::uniform_open(words[i]))));
-      const double angle = 2 * M_PI * static_cast<double>(philox::uniform(words[i + 1]));
-      to[start + i] = mean + std * (radius * std::cos(angle));
-      if (i + 1 < count) to[start + i + 1] = mean + std * (radius * std::sin(angle));
+      const philox::NormalPairDouble z = philox::normal_pair_double(words[i], words[i + 1]);
+      to[start + i] = mean + std * z.first;
+      if (i + 1 < count) to[start + i + 1] = mean + std * z.second;
     }
   });
 }
 
-// [low, high), at most 2^32 values: the high half of word * range.
+// [low, high), at most 2^32 values.
 void integer(Tensor& y, double low, double high, PhiloxState state) {
   const int64_t first = static_cast<int64_t>(low);
   const uint64_t range = static_cast<uint64_t>(static_cast<int64_t>(high) - first);
   detail::dispatch(y.dtype(), [&]<class T>() {
     T* to = reinterpret_cast<T*>(memory(y));
     for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t value = first + static_cast<int64_t>((uint64_t{words[i]} * range) >> 32);
-        if constexpr (std::is_arithmetic_v<T>)
-          to[start + i] = static_cast<T>(value);
-        else
-          to[start + i] = T(static_cast<float>(value));
-      }
+      for (int64_t i = 0; i < count; ++i) to[start + i] = convert<T>(philox::integer_from(words[i], first, range));
     });
   });
 }
@@ -119,15 +96,15 @@ void random(Tensor& y, Distribution distribution, double a, double b, PhiloxStat
   }
 }
 
-// The uniform number is k / 2^24 with k the word's upper 24 bits: an element stays where k >= p 2^24.
 void dropout(Tensor& y, const Tensor& x, double p, PhiloxState state) {
-  const uint32_t threshold = static_cast<uint32_t>(std::ceil(p * 0x1p24));
+  const uint32_t threshold = philox::dropout_threshold(p);
   const double scale = 1 / (1 - p);
   if (y.dtype() == float64) {
     double* to = reinterpret_cast<double*>(memory(y));
     const double* from = x.data<double>();
     return for_each_block(y.numel(), state, [=](int64_t start, int64_t count, const uint32_t* words) {
-      for (int64_t i = 0; i < count; ++i) to[start + i] = words[i] >> 8 >= threshold ? from[start + i] * scale : 0;
+      for (int64_t i = 0; i < count; ++i)
+        to[start + i] = philox::keeps(words[i], threshold) ? from[start + i] * scale : 0;
     });
   }
   char* to = memory(y);

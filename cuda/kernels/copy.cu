@@ -5,42 +5,13 @@
 #include <gradus/core/kernels.h>
 #include <gradus/cuda/device/grid.cuh>
 #include <gradus/cuda/device/walk.cuh>
+#include <gradus/cuda/device/words.cuh>
 #include <gradus/cuda/launch.cuh>
 
 namespace gradus::cuda {
 namespace {
 
 using gradus::detail::StridedSpace;
-
-template <int item>
-struct WordOf;
-template <>
-struct WordOf<1> {
-  using type = uint8_t;
-};
-template <>
-struct WordOf<2> {
-  using type = uint16_t;
-};
-template <>
-struct WordOf<4> {
-  using type = uint32_t;
-};
-template <>
-struct WordOf<8> {
-  using type = uint64_t;
-};
-
-// Calls body.operator()<Word>() with the unsigned type of an element's size: for kernels that only move elements.
-template <class Body>
-void for_size(int64_t item, Body body) {
-  switch (item) {
-    case 1: return body.template operator()<uint8_t>();
-    case 2: return body.template operator()<uint16_t>();
-    case 4: return body.template operator()<uint32_t>();
-    default: return body.template operator()<uint64_t>();
-  }
-}
 
 // ---- conversions
 template <class To, class From>

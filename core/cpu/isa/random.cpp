@@ -60,10 +60,7 @@ void philox_words(uint32_t* words, int64_t counters, uint64_t seed, uint64_t fir
 }
 
 void uniform_floats(float* y, const uint32_t* words, int64_t n, float low, float range, float top) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float value = low + range * philox::uniform(words[i]);
-    y[i] = value > top ? top : value;
-  }
+  for (int64_t i = 0; i < n; ++i) y[i] = philox::uniform_between(words[i], low, range, top);
 }
 
 // n is even.
@@ -75,12 +72,11 @@ void normal_floats(float* y, const uint32_t* words, int64_t n, float mean, float
   }
 }
 
-// A word is kept where its upper 24 bits, the digits of the uniform number, are at least `threshold`.
 void dropout_floats(float* y, const float* x, const uint32_t* words, int64_t n, uint32_t threshold, float scale) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) {
     const float kept = x[i] * scale;
-    y[i] = static_cast<int32_t>(words[i] >> 8) >= static_cast<int32_t>(threshold) ? kept : 0.f;
+    y[i] = philox::keeps(words[i], threshold) ? kept : 0.f;
   }
 }
 
