@@ -138,6 +138,17 @@ TEST_CASE("work that waits for another thread's work does so") {
   end_stream(stream);
 }
 
+TEST_CASE("what nobody makes ready is a deadlock when patience ends, and is named") {
+  const StreamId stream = new_stream(false);
+  set_patience(std::chrono::milliseconds(20));
+  enqueue(stream, {[] {}, "an absent rank", [] { return false; }});
+  wait_for_stream(stream);
+  set_patience(std::chrono::seconds(60));
+  CHECK_THAT(device_fault(), ContainsSubstring("deadlock") && ContainsSubstring("an absent rank"));
+  clear_device_fault();
+  end_stream(stream);
+}
+
 TEST_CASE("a fault in device work drops the rest, and is kept") {
   const StreamId stream = new_stream(false);
   std::string text;
