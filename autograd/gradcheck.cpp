@@ -15,7 +15,7 @@ Tensor weights_for(const Tensor& y) {
   Tensor w = empty(y.shape(), {.dtype = float64});
   double* p = w.mutable_data<double>();
   for (int64_t i = 0; i < w.numel(); ++i) p[i] = 0.5 + std::fmod(0.6180339887498949 * static_cast<double>(i + 1), 1.0);
-  return w;
+  return w.to(y.device());
 }
 
 Tensor weighted_sum(const TensorFunction& function, std::span<const Tensor> inputs) {
@@ -41,16 +41,17 @@ GradcheckResult first_order(const TensorFunction& function, std::span<const Tens
                             std::span<const Tensor> wanted, const GradcheckOptions& options) {
   const std::vector<Tensor> gradients = analytic(function, inputs, wanted, false);
   for (size_t k = 0; k < wanted.size(); ++k) {
-    const Tensor g = dense(gradients[k].detach());
-    double* x = wanted[k].mutable_data<double>();
-    for (int64_t i = 0; i < wanted[k].numel(); ++i) {
-      const NoGrad no_graph;
-      const double before = x[i];
-      x[i] = before + options.eps;
+    const NoGrad no_graph;
+    const Tensor g = dense(gradients[k].detach().to(Device::cpu()));
+    const Tensor elements = reshaped(wanted[k], {wanted[k].numel()});  // where they are, on any device
+    for (int64_t i = 0; i < elements.numel(); ++i) {
+      const Tensor x = elements[i];
+      const double before = x.item<double>();
+      x.fill_(before + options.eps);
       const double above = weighted_sum(function, inputs).item<double>();
-      x[i] = before - options.eps;
+      x.fill_(before - options.eps);
       const double below = weighted_sum(function, inputs).item<double>();
-      x[i] = before;
+      x.fill_(before);
       const double numeric = (above - below) / (2 * options.eps), ours = g.data<double>()[i];
       if (!(std::fabs(numeric - ours) <= options.atol + options.rtol * std::fabs(numeric)))
         return {false, fmt::format("gradcheck: input {}, element {}: analytic {}, numeric {}", k, i, ours, numeric)};

@@ -1,6 +1,6 @@
-// Whole models against recorded PyTorch values: three steps of training, then evaluation. The models are those of the
-// examples and the bench in small, and layers that these leave out. tests/golden/record_models.py has the same models
-// under the same names.
+// Whole models against recorded PyTorch values, on the device of the tests (device.h): three steps of training, then
+// evaluation. The models are those of the examples and the bench in small, and layers that these leave out.
+// tests/golden/record_models.py has the same models under the same names.
 #include <gradus/gradus.h>
 
 #include <cmath>
@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.h"
+#include "device.h"
 #include "golden/generate.h"
 
 using namespace gradus;
@@ -25,7 +26,7 @@ Tensor uniform(const std::string& name, const Shape& shape) {
   const uint64_t index = golden::index_of(name);
   const Tensor x = empty(shape, {.dtype = float64});
   for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] = 2 * golden::uniform_at(index, i) - 1;
-  return x;
+  return x.to(test_device());
 }
 
 std::string of_step(const char* name, int64_t step) { return std::string(name) + '/' + std::to_string(step); }
@@ -39,7 +40,7 @@ Tensor classes(const char* name, int64_t step, const Shape& shape, int64_t count
   const Tensor x = empty(shape, {.dtype = int64});
   for (int64_t i = 0; i < x.numel(); ++i)
     x.mutable_data<int64_t>()[i] = static_cast<int64_t>(static_cast<double>(count) * golden::uniform_at(index, i));
-  return x;
+  return x.to(test_device());
 }
 
 // Matrices in +-1 / sqrt(fan in), scales around 1, the rest around 0.
@@ -125,8 +126,9 @@ struct Gpt : nn::Module {
   nn::ModuleList<Block> blocks{2, [] { return Block(8, 2); }};
   nn::LayerNorm norm{8};
   nn::Linear head{8, 11, {.bias = false}};
-  Tensor forward(const Tensor& x) {                       // (B, T)
-    Tensor h = tokens(x) + positions(arange(x.size(1)));  // (B, T, C)
+  Tensor forward(const Tensor& x) {  // (B, T)
+    const Tensor places = arange(x.size(1), {.device = x.device()});
+    Tensor h = tokens(x) + positions(places);  // (B, T, C)
     for (Block& block : blocks) h = block(h);
     return head(norm(h));  // (B, T, V)
   }
@@ -165,7 +167,7 @@ double tolerance(Dtype dtype) { return 256 * (dtype == float64 ? 0x1p-52 : 0x1p-
 
 // Norm and weighted sum.
 std::pair<double, double> traits(const Tensor& tensor) {
-  const Tensor x = tensor.detach().to(float64).contiguous();
+  const Tensor x = on_cpu(tensor).to(float64).contiguous();
   double squares = 0, sum = 0;
   for (int64_t i = 0; i < x.numel(); ++i) {
     const double value = x.data<double>()[i];
@@ -197,7 +199,7 @@ void follow(const Training& training, Forward forward, Loss loss_of) {
   const nlohmann::json& want = recorded(training.name);
   for (const Dtype dtype : {float64, float32}) {
     Net net;
-    net.to(dtype);
+    net.to(test_device()).to(dtype);
     fill(net);
     const NamedTensors parameters = net.parameters();
     const auto optimizer = training.make_optimizer(parameters);
@@ -281,7 +283,7 @@ TEST_CASE("the language model of examples/char_lm trains as in PyTorch") {
 
 TEST_CASE("encoder layers and attention with masks train as in PyTorch") {
   const optim::RMSpropOptions options{.lr = 0.01, .alpha = 0.9, .eps = 1e-3, .momentum = 0.5};
-  const Tensor seen = ones({2, 1, 1, 5}, {.dtype = boolean});
+  const Tensor seen = ones({2, 1, 1, 5}, on_test_device(boolean));
   seen[1].select(-1, 4).fill_(false);
   follow<Transformer>(
       {"transformer", with<optim::RMSprop>(options), 0.3},

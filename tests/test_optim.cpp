@@ -1,5 +1,5 @@
 // Optimizers against plain loops in double and recorded PyTorch values, schedules against their formulas, clipping,
-// averaging, resuming.
+// averaging, resuming. Parameters are on the device of the tests (device.h).
 #include <gradus/gradus.h>
 
 #include <cmath>
@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.h"
+#include "device.h"
 
 using namespace gradus;
 using Catch::Matchers::ContainsSubstring;
@@ -22,13 +23,13 @@ double gradient_at(int64_t t, int64_t i) {
 }
 
 Tensor leaf(std::vector<double> values, Dtype dtype = float64) {
-  return tensor(std::span<const double>(values), {.dtype = dtype, .requires_grad = true});
+  return tensor(std::span<const double>(values), {.dtype = dtype, .device = test_device(), .requires_grad = true});
 }
 
 void set_gradient(const Tensor& x, int64_t t) {
   std::vector<double> g(static_cast<size_t>(x.numel()));
   for (int64_t i = 0; i < x.numel(); ++i) g[static_cast<size_t>(i)] = gradient_at(t, i);
-  x.set_grad(tensor(std::span<const double>(g), {.dtype = x.dtype()}));
+  x.set_grad(tensor(std::span<const double>(g), on_test_device(x.dtype())));
 }
 
 double value(const Tensor& x, int64_t i) { return x.detach()[i].item<double>(); }
@@ -178,7 +179,7 @@ TEST_CASE("optimizers take PyTorch's steps and keep its state") {
     INFO(name);
     const nlohmann::json& want = recorded.at(name);
     const auto check_values = [](const Tensor& x, const std::vector<double>& values) {
-      CHECK(allclose(x.detach(), tensor(std::span<const double>(values), {.dtype = float64}), 1e-13, 1e-14));
+      CHECK(allclose(on_cpu(x), tensor(std::span<const double>(values), {.dtype = float64}), 1e-13, 1e-14));
     };
     const Tensor p = leaf({0.5, -1.25, 2.0, 0.0, 3.5});
     const auto opt = make({{"p", p}});
@@ -203,7 +204,7 @@ TEST_CASE("a centred second moment that rounds below zero makes no NaN") {
   const Tensor p = leaf({1.0}, float32);
   optim::RMSprop opt{{{"p", p}}, {.alpha = 0.5, .centered = true}};
   for (int t = 0; t < 200; ++t) {  // the variance of a constant
-    p.set_grad(tensor({0.1f}));
+    p.set_grad(tensor({0.1f}, on_test_device()));
     opt.step();
   }
   CHECK(std::isfinite(value(p, 0)));
@@ -228,7 +229,7 @@ TEST_CASE("groups have their own rate and decay, and inherit the rest") {
   opt.add_group({{"b", b}}, {.lr = 0.25});
   opt.add_group({{"c", c}}, {.weight_decay = 0});
   CHECK(opt.num_groups() == 3);
-  for (const Tensor& x : {a, b, c}) x.set_grad(tensor({1.0}, {.dtype = float64}));
+  for (const Tensor& x : {a, b, c}) x.set_grad(tensor({1.0}, on_test_device(float64)));
   opt.step();
   CHECK(value(a, 0) == Approx(1 - 0.5 * 1.1).epsilon(1e-14));
   CHECK(value(b, 0) == Approx(1 - 0.25 * 1.1).epsilon(1e-14));
@@ -265,7 +266,7 @@ TEST_CASE("16-bit parameters keep what rounding would lose") {
     const Tensor p = leaf({1.0}, dtype);
     optim::SGD opt{{{"p", p}}, {.lr = 1e-4}};
     for (int t = 0; t < 100; ++t) {
-      p.set_grad(tensor({1.0}, {.dtype = dtype}));
+      p.set_grad(tensor({1.0}, on_test_device(dtype)));
       opt.step();
     }
     // 100 steps of 1e-4, each below half a unit in the last place of 1.
@@ -317,9 +318,10 @@ TEST_CASE("optimizers refuse what they cannot train") {
 
 TEST_CASE("an optimizer names the parameter whose dtype changed") {
   Weights net;
+  net.to(test_device());
   optim::SGD opt(net.parameters());
   net.to(float64);
-  net.w.set_grad(ones({3}, {.dtype = float64}));
+  net.w.set_grad(ones({3}, on_test_device(float64)));
   CHECK_THROWS_WITH(opt.step(), ContainsSubstring("'w' was float32"));
 }
 
@@ -356,9 +358,9 @@ TEST_CASE("resuming an optimizer gives the same bits") {
 }
 
 TEST_CASE("momentum that is raised from 0 begins with zeros, saved or not") {
-  const Tensor x = ones({3}, {.requires_grad = true});
+  const Tensor x = ones({3}, {.device = test_device(), .requires_grad = true});
   optim::SGD sgd({{"x", x}}, {.lr = 0.5});
-  x.set_grad(ones({3}));
+  x.set_grad(ones({3}, on_test_device()));
   sgd.step();
   sgd.set_momentum(0.9);
   const NamedTensors state = sgd.state_dict();
@@ -520,9 +522,9 @@ TEST_CASE("a schedule resumes where it was") {
 TEST_CASE("clip_grad_norm scales all gradients together") {
   const Tensor a = leaf({0.0, 0.0}), b = leaf({0.0}, float32), c = leaf({0.0}, bfloat16), none = leaf({1.0});
   const auto fill = [&] {
-    a.set_grad(tensor({3.0, 0.0}, {.dtype = float64}));
-    b.set_grad(tensor({4.0}));
-    c.set_grad(tensor({12.0}, {.dtype = bfloat16}));
+    a.set_grad(tensor({3.0, 0.0}, on_test_device(float64)));
+    b.set_grad(tensor({4.0}, on_test_device()));
+    c.set_grad(tensor({12.0}, on_test_device(bfloat16)));
   };
   const NamedTensors parameters = {{"a", a}, {"b", b}, {"c", c}, {"none", none}};
   fill();
@@ -536,16 +538,16 @@ TEST_CASE("clip_grad_norm scales all gradients together") {
   CHECK(a.grad().version() > version);
   CHECK_THROWS_AS(optim::clip_grad_norm(parameters, -1), ValueError);
 
-  b.set_grad(tensor({std::numeric_limits<double>::infinity()}));
+  b.set_grad(tensor({std::numeric_limits<double>::infinity()}, on_test_device()));
   CHECK_THROWS_AS(optim::clip_grad_norm(parameters, 1, {.error_if_nonfinite = true}), GradError);
   CHECK(std::isinf(optim::clip_grad_norm(parameters, 1)));
 }
 
 TEST_CASE("clip_grad_value") {
   const Tensor a = leaf({0.0, 0.0, 0.0});
-  a.set_grad(tensor({-3.0, 0.5, 7.0}, {.dtype = float64}));
+  a.set_grad(tensor({-3.0, 0.5, 7.0}, on_test_device(float64)));
   optim::clip_grad_value({{"a", a}}, 1);
-  CHECK(equal(a.grad(), tensor({-1.0, 0.5, 1.0}, {.dtype = float64})));
+  CHECK(equal(on_cpu(a.grad()), tensor({-1.0, 0.5, 1.0}, {.dtype = float64})));
 }
 
 // ---- averaging

@@ -1,5 +1,5 @@
 // Random numbers: the published Philox words, that an element depends on seed and position alone, and the
-// distributions.
+// distributions. The cases tagged [device] are about the device of the tests (device.h).
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -9,6 +9,7 @@
 #include <gradus/core/random.h>
 
 #include "catch.h"
+#include "device.h"
 
 using namespace gradus;
 
@@ -53,18 +54,18 @@ TEST_CASE("the generator gives the published words") {
   CHECK(zero.w[3] == 0x9b00dbd8u);
 }
 
-TEST_CASE("element i is word i % 4 of counter offset + i / 4") {
+TEST_CASE("element i is word i % 4 of counter offset + i / 4", "[device]") {
   const uint64_t seed = 0x123456789abcdefull, offset = (uint64_t{1} << 32) - 5;  // the counter's low word overflows
   for (const int64_t n : {1, 3, 4, 7, 511, 513, 70'001}) {
     Generator generator;
     generator.seek(seed, offset);
     const UseGenerator use(generator);
-    const Tensor u = rand({n});
+    const Tensor u = on_cpu(rand({n}, on_test_device()));
     CHECK(generator.offset() == offset + static_cast<uint64_t>(n + 3) / 4);
     generator.seek(seed, offset);
-    const Tensor mask = dropout(ones({n}), 0.25);
+    const Tensor mask = on_cpu(dropout(ones({n}, on_test_device()), 0.25));
     generator.seek(seed, offset);
-    const Tensor k = randint(1000, {n});
+    const Tensor k = on_cpu(randint(1000, {n}, on_test_device(int64)));
     for (int64_t i = 0; i < n; ++i) {
       const uint32_t word = philox::philox(seed, offset + static_cast<uint64_t>(i / 4)).w[i % 4];
       const float want = static_cast<float>(word >> 8) * 0x1p-24f;
@@ -88,13 +89,13 @@ TEST_CASE("the same seed gives the same numbers, whatever their count") {
   }
 }
 
-TEST_CASE("normal numbers are those of Box and Muller in double precision") {
+TEST_CASE("normal numbers are those of Box and Muller in double precision", "[device]") {
   Generator generator;
   generator.seek(11, 0);
   const UseGenerator use(generator);
-  const Tensor z = randn({100'000});
+  const Tensor z = on_cpu(randn({100'000}, on_test_device()));
   generator.seek(11, 0);
-  CHECK(allclose(randn({100'000}, {.dtype = float64}).to(float32), z, 1e-6, 1e-6));
+  CHECK(allclose(on_cpu(randn({100'000}, on_test_device(float64))).to(float32), z, 1e-6, 1e-6));
   for (int64_t i = 0; i < z.numel(); i += 2) {
     const philox::Words words = philox::philox(11, static_cast<uint64_t>(i / 4));
     const double radius = std::sqrt(-2 * std::log(((words.w[i % 4] >> 8) + 1.0) * 0x1p-24));

@@ -4,8 +4,6 @@
 namespace op_table {
 namespace {
 
-Tensor ones_of(const Shape& shape) { return ones(shape); }
-
 [[maybe_unused]] const bool added = add({
     {"scaled_dot_product_attention",
      {{"plain",
@@ -26,47 +24,46 @@ Tensor ones_of(const Shape& shape) { return ones(shape); }
      {bad<Error>(
           "undefined",
           [] {
-            scaled_dot_product_attention(Tensor(), ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}));
+            scaled_dot_product_attention(Tensor(), ones({1, 1, 2, 3}), ones({1, 1, 2, 3}));
           },
           "q is an undefined tensor"),
       bad<ShapeError>(
           "rank",
           [] {
-            scaled_dot_product_attention(ones_of({1, 2, 3}), ones_of({1, 2, 3}), ones_of({1, 2, 3}));
+            scaled_dot_product_attention(ones({1, 2, 3}), ones({1, 2, 3}), ones({1, 2, 3}));
           },
           "[B, H, T, D]"),
       bad<ShapeError>(
           "heads",
           [] {
-            scaled_dot_product_attention(ones_of({1, 4, 2, 3}), ones_of({1, 2, 2, 3}), ones_of({1, 2, 2, 3}));
+            scaled_dot_product_attention(ones({1, 4, 2, 3}), ones({1, 2, 2, 3}), ones({1, 2, 2, 3}));
           },
           "k [1, 2, 2, 3]"),
       bad<DtypeError>(
           "dtypes",
           [] {
-            scaled_dot_product_attention(ones_of({1, 1, 2, 3}), ones({1, 1, 2, 3}, {.dtype = float64}),
-                                         ones_of({1, 1, 2, 3}));
+            scaled_dot_product_attention(ones({1, 1, 2, 3}), ones({1, 1, 2, 3}, {.dtype = float64}),
+                                         ones({1, 1, 2, 3}));
           },
           "float32 and float64"),
       bad<ShapeError>(
           "mask",
           [] {
-            scaled_dot_product_attention(ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}),
+            scaled_dot_product_attention(ones({1, 1, 2, 3}), ones({1, 1, 2, 3}), ones({1, 1, 2, 3}),
                                          {.mask = ones({3, 3})});
           },
           "[3, 3]"),
       bad<DtypeError>(
           "mask dtype",
           [] {
-            scaled_dot_product_attention(ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}),
+            scaled_dot_product_attention(ones({1, 1, 2, 3}), ones({1, 1, 2, 3}), ones({1, 1, 2, 3}),
                                          {.mask = ones({2, 2}, {.dtype = int64})});
           },
           "mask is int64"),
       bad<ValueError>(
           "dropout",
           [] {
-            scaled_dot_product_attention(ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}), ones_of({1, 1, 2, 3}),
-                                         {.dropout = 1.5});
+            scaled_dot_product_attention(ones({1, 1, 2, 3}), ones({1, 1, 2, 3}), ones({1, 1, 2, 3}), {.dropout = 1.5});
           },
           "dropout is 1.5")}},
     // PyTorch has no such op; test_attention compares it with the one above.

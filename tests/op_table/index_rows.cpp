@@ -4,8 +4,9 @@
 namespace op_table {
 namespace {
 
-const Tensor some = tensor({0, 2, 1}, {.dtype = int64}), beyond = tensor({0, 3}, {.dtype = int64}),
-             below = tensor({0, -1}, {.dtype = int64});
+Tensor some() { return tensor({0, 2, 1}, {.dtype = int64}); }
+Tensor beyond() { return tensor({0, 3}, {.dtype = int64}); }
+Tensor below() { return tensor({0, -1}, {.dtype = int64}); }
 
 const bool added = add({
     {"index",
@@ -72,7 +73,7 @@ const bool added = add({
       bad<IndexError>(
           "beyond",
           [] {
-            index(ones({3, 4}), {beyond});
+            index(ones({3, 4}), {beyond()});
           },
           "[1] is 3"),
       bad<IndexError>(
@@ -105,17 +106,17 @@ const bool added = add({
       {"middle", {F({2, 3, 4}), I({5}, 0, 3)}, [](In x) { return index_select(x[0], 1, x[1]); }},
       {"none", {F({3, 4}), I({0}, 0, 1)}, [](In x) { return index_select(x[0], 0, x[1]); }}},
      {bad<Error>(
-          "undefined", [] { index_select(Tensor(), 0, some); }, "x is an undefined tensor"),
+          "undefined", [] { index_select(Tensor(), 0, some()); }, "x is an undefined tensor"),
       bad<Error>(
           "undefined index", [] { index_select(ones({3}), 0, Tensor()); }, "index is an undefined tensor"),
       bad<IndexError>(
-          "rank 0", [] { index_select(ones({}), 0, some); }, "rank 0"),
+          "rank 0", [] { index_select(ones({}), 0, some()); }, "rank 0"),
       bad<IndexError>(
-          "dim", [] { index_select(ones({3}), 1, some); }, "dim 1"),
+          "dim", [] { index_select(ones({3}), 1, some()); }, "dim 1"),
       bad<IndexError>(
-          "beyond", [] { index_select(ones({3}), 0, beyond); }, "index[1] is 3; want 0 to 2"),
+          "beyond", [] { index_select(ones({3}), 0, beyond()); }, "index[1] is 3; want 0 to 2"),
       bad<IndexError>(
-          "negative", [] { index_select(ones({3}), 0, below); }, "index[1] is -1"),
+          "negative", [] { index_select(ones({3}), 0, below()); }, "index[1] is -1"),
       bad<DtypeError>(
           "floating", [] { index_select(ones({3}), 0, ones({1})); }, "float32"),
       bad<ShapeError>(
@@ -129,24 +130,25 @@ const bool added = add({
       {"columns", {F({3, 4}), I({5}, 0, 4), F({3, 5})}, [](In x) { return index_add(x[0], 1, x[1], x[2]); }},
       {"none", {F({3, 4}), I({0}, 0, 1), F({0, 4})}, [](In x) { return index_add(x[0], 0, x[1], x[2]); }}},
      {bad<IndexError>(
-          "beyond", [] { index_add(ones({3}), 0, beyond, ones({2})); }, "is 3"),
+          "beyond", [] { index_add(ones({3}), 0, beyond(), ones({2})); }, "is 3"),
       bad<ShapeError>(
           "source",
           [] {
-            index_add(ones({3, 2}), 0, some, ones({2, 2}));
+            index_add(ones({3, 2}), 0, some(), ones({2, 2}));
           },
           "source is [2, 2]; want [3, 2]"),
       bad<DtypeError>(
-          "dtypes", [] { index_add(ones({3}), 0, some, ones({3}, {.dtype = float64})); }, "float64"),
+          "dtypes", [] { index_add(ones({3}), 0, some(), ones({3}, {.dtype = float64})); }, "float64"),
       bad<DtypeError>(
-          "boolean", [] { index_add(ones({3}, {.dtype = boolean}), 0, some, ones({3}, {.dtype = boolean})); }, "bool"),
+          "boolean", [] { index_add(ones({3}, {.dtype = boolean}), 0, some(), ones({3}, {.dtype = boolean})); },
+          "bool"),
       bad<Error>(
-          "undefined", [] { index_add(ones({3}), 0, some, Tensor()); }, "source is an undefined tensor")}},
+          "undefined", [] { index_add(ones({3}), 0, some(), Tensor()); }, "source is an undefined tensor")}},
     {"masked_select",
      {{"same", {F({3, 4}), B({3, 4})}, [](In x) { return masked_select(x[0], x[1]); }},
       {"broadcast", {F({3, 1}), B({4})}, [](In x) { return masked_select(x[0], x[1]); }}},
      {bad<DtypeError>(
-          "integers", [] { masked_select(ones({3}), some); }, "int64"),
+          "integers", [] { masked_select(ones({3}), some()); }, "int64"),
       bad<ShapeError>(
           "shapes", [] { masked_select(ones({3}), ones({2}, {.dtype = boolean})); }, "[3] and [2]"),
       bad<Error>(
@@ -164,9 +166,9 @@ const bool added = add({
       {"smaller", {F({3, 4, 2}), I({2, 5, 1}, 0, 4)}, [](In x) { return gather(x[0], 1, x[1]); }},
       {"empty", {F({3, 4}), I({3, 0}, 0, 1)}, [](In x) { return gather(x[0], 1, x[1]); }}},
      {bad<IndexError>(
-          "beyond", [] { gather(ones({3}), 0, beyond); }, "index[1] is 3"),
+          "beyond", [] { gather(ones({3}), 0, beyond()); }, "index[1] is 3"),
       bad<ShapeError>(
-          "rank", [] { gather(ones({3, 3}), 0, some); }, "[3]"),
+          "rank", [] { gather(ones({3, 3}), 0, some()); }, "[3]"),
       bad<ShapeError>(
           "size", [] { gather(ones({3, 3}), 0, zeros({1, 4}, {.dtype = int64})); }, "[1, 4]"),
       bad<DtypeError>(
@@ -178,18 +180,18 @@ const bool added = add({
        {F({3, 4, 2}), I({2, 5, 1}, 0, 4), F({3, 6, 2})},
        [](In x) { return scatter_add(x[0], 1, x[1], x[2]); }}},
      {bad<IndexError>(
-          "beyond", [] { scatter_add(ones({3}), 0, beyond, ones({2})); }, "is 3"),
+          "beyond", [] { scatter_add(ones({3}), 0, beyond(), ones({2})); }, "is 3"),
       bad<ShapeError>(
-          "source", [] { scatter_add(ones({3}), 0, some, ones({2})); }, "[2]"),
+          "source", [] { scatter_add(ones({3}), 0, some(), ones({2})); }, "[2]"),
       bad<DtypeError>(
-          "dtypes", [] { scatter_add(ones({3}), 0, some, ones({3}, {.dtype = float64})); }, "float64")}},
+          "dtypes", [] { scatter_add(ones({3}), 0, some(), ones({3}, {.dtype = float64})); }, "float64")}},
     Row{"one_hot",
         {{"vector", {I({5}, 0, 3)}, [](In x) { return one_hot(x[0], 4); }},
          {"matrix", {I({2, 3}, 0, 3)}, [](In x) { return one_hot(x[0], 3); }}},
         {bad<ValueError>(
-             "classes", [] { one_hot(some, 0); }, "num_classes is 0"),
+             "classes", [] { one_hot(some(), 0); }, "num_classes is 0"),
          bad<IndexError>(
-             "beyond", [] { one_hot(some, 2); }, "index[1] is 2"),
+             "beyond", [] { one_hot(some(), 2); }, "index[1] is 2"),
          bad<DtypeError>(
              "floating", [] { one_hot(ones({2}), 2); }, "float32")}}
         .no_derivative(),  // of integers
@@ -197,15 +199,15 @@ const bool added = add({
      {{"vector", {I({5}, 0, 4), F({4, 3})}, [](In x) { return embedding(x[0], x[1]); }},
       {"matrix", {I({2, 5}, 0, 4), F({4, 3})}, [](In x) { return embedding(x[0], x[1]); }}},
      {bad<IndexError>(
-          "beyond", [] { embedding(some, ones({2, 3})); }, "index[1] is 2"),
+          "beyond", [] { embedding(some(), ones({2, 3})); }, "index[1] is 2"),
       bad<IndexError>(
-          "padding", [] { embedding(some, ones({3, 3}), 3); }, "padding_idx is 3"),
+          "padding", [] { embedding(some(), ones({3, 3}), 3); }, "padding_idx is 3"),
       bad<ShapeError>(
-          "weight", [] { embedding(some, ones({3})); }, "[3]"),
+          "weight", [] { embedding(some(), ones({3})); }, "[3]"),
       bad<DtypeError>(
           "floating", [] { embedding(ones({2}), ones({2, 3})); }, "float32"),
       bad<Error>(
-          "undefined", [] { embedding(some, Tensor()); }, "weight is an undefined tensor")}},
+          "undefined", [] { embedding(some(), Tensor()); }, "weight is an undefined tensor")}},
 });
 
 }  // namespace

@@ -4,9 +4,7 @@
 namespace op_table {
 namespace {
 
-Tensor classes(std::initializer_list<int64_t> values) {
-  return tensor(std::span<const int64_t>(values.begin(), values.size()));
-}
+Tensor classes(std::initializer_list<double> values) { return tensor(values, {.dtype = int64}); }
 
 // PyTorch does not differentiate for them, so they are no input.
 Tensor class_weights(const Tensor& logits) { return tensor({0.5, 2, 1.25}, {.dtype = logits.dtype()}); }

@@ -33,7 +33,7 @@ Tensor make_input(const Sample& sample, size_t index) {
     if (dtype == int64) x.mutable_data<int64_t>()[i] = static_cast<int64_t>(std::floor(value));
     if (dtype == boolean) x.mutable_data<bool>()[i] = value >= 1;
   }
-  return x;
+  return x.to(test_device());
 }
 
 }  // namespace op_table

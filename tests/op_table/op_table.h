@@ -11,10 +11,30 @@
 
 #include <gradus/gradus.h>
 
+#include "device.h"
+
 namespace op_table {
 
 using namespace gradus;
 using In = std::span<const Tensor>;
+
+// What rows make their own tensors with: Gradus's factories, on the device of the tests. Rows that name no namespace
+// get these.
+inline TensorOptions here(TensorOptions options) {
+  options.device = test_device();
+  return options;
+}
+inline Tensor zeros(const Shape& shape, const TensorOptions& options = {}) {
+  return gradus::zeros(shape, here(options));
+}
+inline Tensor ones(const Shape& shape, const TensorOptions& options = {}) { return gradus::ones(shape, here(options)); }
+inline Tensor full(const Shape& shape, Scalar value, const TensorOptions& options = {}) {
+  return gradus::full(shape, value, here(options));
+}
+inline Tensor tensor(std::initializer_list<double> values, const TensorOptions& options = {}) {
+  return gradus::tensor(values, here(options));
+}
+inline Tensor arange(Scalar end) { return gradus::arange(end, here({})); }
 
 /// How an input of a sample is made: deterministic values that the recording script can make as well.
 struct Input {
@@ -72,7 +92,7 @@ struct Row {
 bool add(std::vector<Row> rows);
 const std::vector<Row>& rows();
 
-/// The values of input number `index` of a sample, as float64 / int64 / boolean on the CPU.
+/// The values of input number `index` of a sample, as float64 / int64 / boolean on the device of the tests.
 Tensor make_input(const Sample& sample, size_t index);
 
 }  // namespace op_table

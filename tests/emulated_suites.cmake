@@ -1,0 +1,64 @@
+# Suites on the emulated CUDA device, once for each seed: those that run on any device (device.h), and test_cuda_*.
+# Whoever has a GPU runs the same executables with GRADUS_TEST_DEVICE=cuda and without GRADUS_CUDA_PLUGIN.
+set(GRADUS_EMULATION_SEEDS 1 CACHE STRING "Orders of blocks, threads and streams that the suites on the emulated device run in")
+
+set(suites_on_any_device ops models optim random)
+set(cuda_suites "")
+foreach(source ${suites})
+  get_filename_component(name ${source} NAME_WE)
+  if(name MATCHES "^test_cuda_")
+    string(REPLACE "test_" "" suite ${name})
+    list(APPEND cuda_suites ${suite})
+  endif()
+endforeach()
+
+if(NOT GRADUS_CUDA_INCLUDE_DIR)
+  foreach(suite ${suites_on_any_device} ${cuda_suites})
+    add_test(NAME emulated_${suite}
+             COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED: no cuda_runtime.h; install the CUDA toolkit, or set GRADUS_CUDA_INCLUDE_DIR")
+    set_tests_properties(emulated_${suite} PROPERTIES SKIP_REGULAR_EXPRESSION SKIPPED LABELS emulation)
+  endforeach()
+  return()
+endif()
+
+# Reports of earlier runs do not count.
+set(reports ${PROJECT_BINARY_DIR}/emulation)
+add_test(NAME emulation_begins COMMAND ${PROJECT_SOURCE_DIR}/tools/emulation_summary --forget ${PROJECT_BINARY_DIR})
+set_tests_properties(emulation_begins PROPERTIES FIXTURES_SETUP emulation_reports LABELS emulation)
+
+# gradus_emulated_suite(NAME SUITE [FILTER...] [ENVIRONMENT NAME=VALUE...]): tests NAME_seed_1 and so on.
+function(gradus_emulated_suite name suite)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "ENVIRONMENT")
+  foreach(seed ${GRADUS_EMULATION_SEEDS})
+    set(test ${name}_seed_${seed})
+    add_test(NAME ${test} COMMAND test_${suite} ${arg_UNPARSED_ARGUMENTS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${test} PROPERTIES TIMEOUT ${suite_timeout} SKIP_RETURN_CODE 4 LABELS "emulation;${thread_label}"
+      FIXTURES_REQUIRED emulation_reports
+      ENVIRONMENT "GRADUS_TEST_DEVICE=cuda;GRADUS_CUDA_PLUGIN=$<TARGET_FILE:gradus_cuda_emulated>;GRADUS_EMULATION_SEED=${seed};GRADUS_EMULATION_REPORT=${reports}/${test}.tsv;${arg_ENVIRONMENT}")
+    set_property(GLOBAL APPEND PROPERTY gradus_emulated_tests ${test})
+  endforeach()
+endfunction()
+
+# Under a sanitizer a property that only repeats kernels with other values is left out.
+set(ops_properties golden dtype gradcheck layout bad)
+set(thread_label "")
+if(GRADUS_SANITIZE MATCHES thread)
+  set(ops_properties golden dtype)
+  set(thread_label threads)
+elseif(GRADUS_SANITIZE)
+  list(REMOVE_ITEM ops_properties gradcheck)
+endif()
+foreach(property ${ops_properties})
+  gradus_emulated_suite(ops_cuda_${property} ops "[${property}]")
+endforeach()
+gradus_emulated_suite(ops_cuda_stop_at_op ops "[bad]" ENVIRONMENT GRADUS_SYNC=1)
+gradus_emulated_suite(models_cuda models)
+gradus_emulated_suite(optim_cuda optim)
+gradus_emulated_suite(random_cuda random "[device]")
+foreach(suite ${cuda_suites})
+  gradus_emulated_suite(${suite} ${suite})
+endforeach()
+foreach(suite ${suites_on_any_device} ${cuda_suites})
+  add_dependencies(test_${suite} gradus_cuda_emulated)
+  add_dependencies(threaded_suites test_${suite})
+endforeach()
