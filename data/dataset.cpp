@@ -76,4 +76,10 @@ Example TensorDataset::batch(std::span<const int64_t> indices) const {
   return {transform_ ? transform_(inputs) : std::move(inputs), gather_rows(targets_, indices)};
 }
 
+TensorDataset TensorDataset::first(int64_t n) const {
+  GRADUS_CHECK(n >= 0, ValueError, "TensorDataset: the first {} examples; want 0 or more", n);
+  n = std::min(n, size());
+  return {inputs_.slice(0, 0, n), targets_.slice(0, 0, n), transform_, classes_};
+}
+
 }  // namespace gradus::data

@@ -37,6 +37,9 @@ class GRADUS_API TensorDataset : public Dataset {
   Example get(int64_t index) const override;
   Example batch(std::span<const int64_t> indices) const override;
 
+  /// The first n examples, or all where there are fewer; they share memory with these. ValueError when n is negative.
+  TensorDataset first(int64_t n) const;
+
   const Tensor& inputs() const { return inputs_; }
   const Tensor& targets() const { return targets_; }
   /// Names of the classes, where the source knows them.

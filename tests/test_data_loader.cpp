@@ -269,6 +269,17 @@ TEST_CASE("samplers are functions of seed and epoch") {
   CHECK(epoch_of({counted(3), {.batch = 5, .sampler = sampler}}) == std::vector<std::vector<int64_t>>{{2, 2, 2, 2, 2}});
 }
 
+TEST_CASE("the first examples of a data set keep its transform") {
+  const data::TensorDataset all = counted(5, [](const Tensor& x) { return x * 10; });
+  const data::TensorDataset some = all.first(2);
+  CHECK(some.size() == 2);
+  CHECK(equal(some.get(1).input, all.get(1).input));
+  CHECK(some.inputs().raw_data() == all.inputs().raw_data());
+  CHECK(all.first(99).size() == 5);
+  CHECK(all.first(0).size() == 0);
+  CHECK_THROWS_AS(all.first(-1), ValueError);
+}
+
 TEST_CASE("nonsense is refused by name") {
   CHECK_THROWS_WITH(DataLoader(counted(3), {.batch = 0}), ContainsSubstring("batch is 0"));
   CHECK_THROWS_WITH(DataLoader(counted(3), {.workers = -1}), ContainsSubstring("workers is -1"));
