@@ -31,10 +31,10 @@
 inline constexpr int warpSize = 32;
 
 // GRADUS_SHARED(float, tile, [32][33]);  GRADUS_SHARED(float, total, );
-#define GRADUS_SHARED(type, name, dims)                          \
-  static thread_local ::gradus::emulation::SharedKey name##_key; \
-  using name##_type = type dims;                                 \
-  name##_type& name = *static_cast<name##_type*>(                \
+#define GRADUS_SHARED(type, name, dims)                       \
+  static constinit ::gradus::emulation::SharedKey name##_key; \
+  using name##_type = type dims;                              \
+  name##_type& name = *static_cast<name##_type*>(             \
       ::gradus::emulation::shared_array(name##_key, sizeof(name##_type), alignof(name##_type), #name))
 #define GRADUS_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::gradus::emulation::dynamic_shared_array())
 
@@ -183,6 +183,17 @@ inline int __all_sync(unsigned mask, int predicate, GradusSite site = GradusSite
 inline unsigned __reduce_add_sync(unsigned mask, unsigned value, GradusSite site = GradusSite::here()) {
   return gradus::emulation::combine_lanes(mask, value, 0u, "__reduce_add_sync", site,
                                           [](unsigned sum, unsigned v, unsigned) { return sum + v; });
+}
+
+// The lanes that hand in the same value.
+template <class T>
+GRADUS_EMULATION_UNTRACED unsigned __match_any_sync(unsigned mask, T value, GradusSite site = GradusSite::here()) {
+  const uint64_t mine = gradus::emulation::to_bits(value);
+  const uint64_t* values = gradus::emulation::warp_meeting(mask, mine, "__match_any_sync", site);
+  unsigned same = 0;
+  for (unsigned l = 0; l < 32; ++l)
+    if (mask >> l & 1 && values[l] == mine) same |= 1u << l;
+  return same;
 }
 
 // ---- atomics

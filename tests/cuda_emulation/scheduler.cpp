@@ -28,7 +28,6 @@ constexpr unsigned char red = 0xa5, uninitialised = 0xff;  // as floats, and as 
 
 Order order;
 Counters total;
-thread_local uint64_t block_number = 0;  // never the same twice, so that keys of other blocks are seen to be old
 
 std::string text(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 std::string text(uint3 at) {
@@ -231,7 +230,19 @@ class Scheduler {
   }
 
   unsigned lane() const { return static_cast<unsigned>(index(*running_) % warp_size); }
-  SharedMemory& shared() { return shared_; }
+  void* shared_array(uint32_t number, size_t bytes, size_t alignment, const char* name) {
+    if (arrays_.size() <= number) arrays_.resize(number + 1);
+    Array& array = arrays_[number];
+    if (array.block != block_number_) {
+      try {
+        array = {block_number_, shared_.array(bytes, std::max<size_t>(alignment, 16), name)};
+      } catch (const Error& error) {
+        fail(error.what());
+      }
+    }
+    return array.memory;
+  }
+  void* dynamic_shared_array() { return shared_.dynamic(); }
 
   [[noreturn]] void fail(const std::string& what) { fail_at(*running_, what); }
 
@@ -252,7 +263,7 @@ class Scheduler {
   void run_block(uint3 block) {
     ++total.blocks;
     total.threads += count_;
-    ++block_number;
+    ++block_number_;
     place.block = block;
     shared_.start(shared_bytes_);
     threads_.assign(count_, {});
@@ -456,6 +467,12 @@ class Scheduler {
   size_t shared_bytes_ = 0, count_ = 0;
   Random random_{0};
   SharedMemory shared_;
+  struct Array {
+    uint64_t block = 0;  // which asked for it last
+    void* memory = nullptr;
+  };
+  std::vector<Array> arrays_;  // by their numbers
+  uint64_t block_number_ = 0;  // never the same twice
   std::vector<Thread> threads_;
   std::vector<std::array<Meeting, warp_size>> warps_;  // free again when all lanes have left, so at the end of a block
   std::vector<Thread*> ready_;
@@ -498,17 +515,15 @@ void run_grid(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_b
 }
 
 void* shared_array(SharedKey& key, size_t bytes, size_t alignment, const char* name) {
-  if (key.block != block_number) {
-    Scheduler& scheduler = Scheduler::current();
-    try {
-      key = {block_number, scheduler.shared().array(bytes, std::max<size_t>(alignment, 16), name)};
-    } catch (const Error& error) {
-      scheduler.fail(error.what());
-    }
+  static std::atomic<uint32_t> numbers = 0;
+  uint32_t number = key.number.load(std::memory_order_relaxed);
+  if (number == 0) {
+    const uint32_t fresh = ++numbers;
+    if (key.number.compare_exchange_strong(number, fresh)) number = fresh;  // else another thread was first
   }
-  return key.memory;
+  return Scheduler::current().shared_array(number, bytes, alignment, name);
 }
-void* dynamic_shared_array() { return Scheduler::current().shared().dynamic(); }
+void* dynamic_shared_array() { return Scheduler::current().dynamic_shared_array(); }
 int block_barrier(bool predicate, Vote vote, Site site) { return Scheduler::current().barrier(predicate, vote, site); }
 const uint64_t* warp_meeting(unsigned mask, uint64_t value, const char* operation, Site site) {
   return Scheduler::current().meet(mask, value, operation, site);

@@ -2,6 +2,7 @@
 // it. What CUDA leaves undefined is an error that names the thread and the line.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -64,11 +65,12 @@ struct Place {
 };
 extern thread_local __attribute__((tls_model("initial-exec"))) Place place;
 
-/// A shared array of the running block: all its threads get the same one. `key` is one per array in the source.
+/// Of each shared array in the source; its number is given on its first use. No thread-local variable, because a
+/// library that is loaded later has room for few, and every instance of a kernel has arrays of its own.
 struct SharedKey {
-  uint64_t block = 0;
-  void* memory = nullptr;
+  std::atomic<uint32_t> number = 0;
 };
+/// A shared array of the running block: all its threads get the same one.
 void* shared_array(SharedKey& key, size_t bytes, size_t alignment, const char* name);
 void* dynamic_shared_array();
 
