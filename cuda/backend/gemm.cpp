@@ -268,4 +268,18 @@ void gemm(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, bool 
   }
 }
 
+void gemm_2d_batch(Tensor& c, const Tensor& a, const Tensor& b, bool accumulate) {
+  const auto is_one_batch = [](const Tensor& x) { return x.stride(0) == x.size(1) * x.stride(1); };
+  const bool merge = is_one_batch(c) && is_one_batch(a) && is_one_batch(b);
+  const int inner = c.size(0) > c.size(1) ? 0 : 1, outer = 1 - inner;
+  for (int64_t i = 0; i < (merge ? 1 : c.size(outer)); ++i) {
+    const auto part = [&](const Tensor& x) {
+      return as_strided(x, {merge ? x.size(0) * x.size(1) : x.size(inner), x.size(2), x.size(3)},
+                        {x.stride(merge ? 1 : inner), x.stride(2), x.stride(3)}, x.impl().offset + i * x.stride(outer));
+    };
+    Tensor part_c = part(c);
+    gemm(part_c, part(a), part(b), {}, accumulate);
+  }
+}
+
 }  // namespace gradus::cuda

@@ -16,4 +16,8 @@ namespace gradus::cuda {
 /// Throws DeviceError when cuBLASLt is missing, too old, or fails.
 void gemm(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, bool accumulate);
 
+/// The same with two batch dims, c [B, H, m, n] (+)= a [B, H, m, k] b [B, H, k, n]: one call of the library where their
+/// strides allow it, else one for each of the fewer of B and H.
+void gemm_2d_batch(Tensor& c, const Tensor& a, const Tensor& b, bool accumulate);
+
 }  // namespace gradus::cuda

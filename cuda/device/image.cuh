@@ -1,33 +1,38 @@
 // Images [N, C, H, W] as kernels walk over them: a thread's number becomes plane, row and column by three
-// multiplications. Sizes within a plane are ints here; who is larger is refused.
+// multiplications. Sizes within a plane are ints here; larger ones are refused.
 #pragma once
 
 #include <string>
 
 #include <gradus/core/error.h>
-#include <gradus/core/kernel.h>
+#include <gradus/core/kernels.h>
 #include <gradus/cuda/device/walk.cuh>
 
 namespace gradus::cuda {
 
-/// Pixels of a plane, and of a window over it with its padding, that an int and a sum of two can count.
+/// Ints can count so far, and the sum of two such counts.
 inline constexpr int64_t most_pixels = (int64_t{1} << 30) - 1;
 
-inline int checked_pixels(int64_t count) {
+inline int checked_count(int64_t count, const char* what) {
   if (count > most_pixels)
-    throw ShapeError(std::string(gradus::detail::running().op) + ": an image of " + std::to_string(count) +
-                     " pixels with its padding, or that many outputs of one; a CUDA device takes up to " +
-                     std::to_string(most_pixels) + ", cut it into parts");
+    throw ShapeError(std::string(gradus::detail::running().op) + ": " + what + " is " + std::to_string(count) +
+                     "; CUDA devices take up to " + std::to_string(most_pixels) + ", cut the image into parts");
   return static_cast<int>(count);
+}
+/// The size of a plane of x [N, C, H, W].
+inline int64_t plane_size(const Tensor& x) {
+  return checked_count(x.size(2) * x.size(3), "the number of pixels of an image or its output");
+}
+/// Size d of a plane of x with the padding that a window puts around it.
+inline int64_t padded_size(const Tensor& x, const Window2d& window, int d) {
+  return checked_count(x.size(2 + d) + 2 * window.padding[d], "an image's side with its padding");
 }
 
 /// A part of a batch of planes, fewer than 2^31 elements.
 class Planes {
  public:
-  Planes(int64_t height, int64_t width)
-      : size_(checked_pixels(height * width)),
-        height_(static_cast<uint32_t>(height)),
-        width_(static_cast<uint32_t>(width)) {}
+  explicit Planes(const Tensor& x)
+      : size_(plane_size(x)), height_(static_cast<uint32_t>(x.size(2))), width_(static_cast<uint32_t>(x.size(3))) {}
 
   struct Place {
     uint32_t plane;

@@ -18,14 +18,14 @@ struct Span {
 struct Sliding {
   int in, out, kernel, stride, padding, dilation;
 
-  Sliding(int64_t inputs, int64_t outputs, const Window2d& window, int d)
-      : in(static_cast<int>(inputs)),
-        out(checked_pixels(outputs)),
+  Sliding(const Tensor& x, const Tensor& y, const Window2d& window, int d)
+      : in(static_cast<int>(x.size(2 + d))),
+        out(static_cast<int>(y.size(2 + d))),
         kernel(static_cast<int>(window.kernel[d])),
         stride(static_cast<int>(window.stride[d])),
         padding(static_cast<int>(window.padding[d])),
         dilation(static_cast<int>(window.dilation[d])) {
-    checked_pixels(inputs + 2 * window.padding[d]);
+    padded_size(x, window, d);
   }
   __device__ int step() const { return dilation; }
   __device__ Span inputs(int o) const {
@@ -49,7 +49,8 @@ struct Sliding {
 struct Adaptive {
   int in, out;
 
-  Adaptive(int64_t inputs, int64_t outputs) : in(checked_pixels(inputs)), out(checked_pixels(outputs)) {}
+  Adaptive(const Tensor& x, const Tensor& y, int d)
+      : in(static_cast<int>(x.size(2 + d))), out(static_cast<int>(y.size(2 + d))) {}
   __device__ static Span share(int part, int64_t parts, int64_t whole) {
     return {static_cast<int>(part * whole / parts), static_cast<int>(((part + 1) * whole + parts - 1) / parts)};
   }
@@ -60,7 +61,6 @@ struct Adaptive {
 };
 
 int64_t planes_of(const Tensor& x) { return x.size(0) * x.size(1); }
-int64_t plane_size(const Tensor& x) { return x.size(2) * x.size(3); }
 
 // ---- maximum
 template <class S, class Windows>
@@ -85,8 +85,7 @@ __global__ void max_by_windows(S* y, int64_t* index, const S* x, Planes outputs,
 
 template <class Windows>
 void maximum(Tensor& y, Tensor& index, const Tensor& x, const Windows& rows, const Windows& columns) {
-  const Planes outputs(y.size(2), y.size(3));
-  checked_pixels(plane_size(x));
+  const Planes outputs(y);
   int64_t* const places = index.defined() ? index.mutable_data<int64_t>() : nullptr;
   dispatch_floating(x.dtype(), [&]<class S>() {
     outputs.each_part(planes_of(x), [&](int64_t first, uint32_t n) {
@@ -99,10 +98,10 @@ void maximum(Tensor& y, Tensor& index, const Tensor& x, const Windows& rows, con
 }
 
 void max_pool2d(Tensor& y, Tensor& index, const Tensor& x, const Window2d& window) {
-  maximum(y, index, x, Sliding(x.size(2), y.size(2), window, 0), Sliding(x.size(3), y.size(3), window, 1));
+  maximum(y, index, x, Sliding(x, y, window, 0), Sliding(x, y, window, 1));
 }
 void adaptive_max_pool2d(Tensor& y, Tensor& index, const Tensor& x) {
-  maximum(y, index, x, Adaptive(x.size(2), y.size(2)), Adaptive(x.size(3), y.size(3)));
+  maximum(y, index, x, Adaptive(x, y, 0), Adaptive(x, y, 1));
 }
 
 // The windows are not known here, and several outputs may have had the same pixel as their maximum. A warp owns a band
@@ -200,8 +199,7 @@ __global__ void mean_by_windows_backward(S* dx, const S* g, Planes pixels, Windo
 
 template <class Windows>
 void mean(Tensor& y, const Tensor& x, const Windows& rows, const Windows& columns, bool padded) {
-  const Planes outputs(y.size(2), y.size(3));
-  checked_pixels(plane_size(x));
+  const Planes outputs(y);
   dispatch_floating(x.dtype(), [&]<class S>() {
     outputs.each_part(planes_of(x), [&](int64_t first, uint32_t n) {
       launch<mean_by_windows<S, Windows>>(blocks_for(n), threads_per_block, 0,
@@ -212,8 +210,7 @@ void mean(Tensor& y, const Tensor& x, const Windows& rows, const Windows& column
 }
 template <class Windows>
 void mean_backward(Tensor& dx, const Tensor& g, const Windows& rows, const Windows& columns, bool padded) {
-  const Planes pixels(dx.size(2), dx.size(3));
-  checked_pixels(plane_size(g));
+  const Planes pixels(dx);
   dispatch_floating(dx.dtype(), [&]<class S>() {
     pixels.each_part(planes_of(dx), [&](int64_t first, uint32_t n) {
       launch<mean_by_windows_backward<S, Windows>>(
@@ -224,17 +221,14 @@ void mean_backward(Tensor& dx, const Tensor& g, const Windows& rows, const Windo
 }
 
 void avg_pool2d(Tensor& y, const Tensor& x, const Window2d& window, bool count_include_pad) {
-  mean(y, x, Sliding(x.size(2), y.size(2), window, 0), Sliding(x.size(3), y.size(3), window, 1), count_include_pad);
+  mean(y, x, Sliding(x, y, window, 0), Sliding(x, y, window, 1), count_include_pad);
 }
 void avg_pool2d_backward(Tensor& dx, const Tensor& g, const Window2d& window, bool count_include_pad) {
-  mean_backward(dx, g, Sliding(dx.size(2), g.size(2), window, 0), Sliding(dx.size(3), g.size(3), window, 1),
-                count_include_pad);
+  mean_backward(dx, g, Sliding(dx, g, window, 0), Sliding(dx, g, window, 1), count_include_pad);
 }
-void adaptive_avg_pool2d(Tensor& y, const Tensor& x) {
-  mean(y, x, Adaptive(x.size(2), y.size(2)), Adaptive(x.size(3), y.size(3)), false);
-}
+void adaptive_avg_pool2d(Tensor& y, const Tensor& x) { mean(y, x, Adaptive(x, y, 0), Adaptive(x, y, 1), false); }
 void adaptive_avg_pool2d_backward(Tensor& dx, const Tensor& g) {
-  mean_backward(dx, g, Adaptive(dx.size(2), g.size(2)), Adaptive(dx.size(3), g.size(3)), false);
+  mean_backward(dx, g, Adaptive(dx, g, 0), Adaptive(dx, g, 1), false);
 }
 
 [[maybe_unused]] const bool filled =
