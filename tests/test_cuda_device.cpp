@@ -140,3 +140,10 @@ TEST_CASE("a kernel that fails is named, and the CPU goes on") {
   hooks->repair_device();
   CHECK(sum((x + 1).to(cpu)).numel() == 1);
 }
+
+// Ends the program, where the emulation is strict; run by the build as a test of its own.
+TEST_CASE("the host reads through a device's pointer", "[.touch]") {
+  const Tensor x = ones({4}, {.device = gpu});
+  cuda::synchronize(gpu);
+  CHECK(x.data<float>()[0] == 1);
+}

@@ -1,6 +1,12 @@
 // A table of blocks, by address.
 #include "memory.h"
 
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -16,13 +22,67 @@ struct Table {
   std::mutex mutex;
   std::map<const char*, Block> blocks;
   std::map<int, size_t> used;
+  int accesses = 0;  // DeviceAccess objects
 };
 Table& table() {
   static Table instance;
   return instance;
 }
 
+// ---- strict: device memory in pages of its own, which only device work may touch
+bool is_strict() {
+  static const bool strict = std::getenv("GRADUS_EMULATION_STRICT") != nullptr;
+  return strict;
+}
+size_t pages(size_t bytes) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return (std::max<size_t>(bytes, 1) + page - 1) / page * page;
+}
+void protect(const Block& block, int rights) { mprotect(block.first, pages(block.bytes), rights); }
+void protect_all(int rights) {
+  for (const auto& [first, block] : table().blocks)
+    if (block.kind == Block::Kind::device) protect(block, rights);
+}
+
+void explain_fault(int, siginfo_t* info, void*) {
+  if (block_of(info->si_addr)) {
+    char text[160];
+    const int n =
+        std::snprintf(text, sizeof text, "[CUDA emulation] the host touched device memory at %p\n", info->si_addr);
+    if (write(STDERR_FILENO, text, static_cast<size_t>(n)) != n) _exit(1);
+  }
+  signal(SIGSEGV, SIG_DFL);  // the access is made again, and ends the program
+}
+
+char* new_pages(size_t bytes) {
+  [[maybe_unused]] static const bool explained = [] {
+    struct sigaction action = {};
+    action.sa_sigaction = explain_fault;
+    action.sa_flags = SA_SIGINFO;
+    return sigaction(SIGSEGV, &action, nullptr) == 0;
+  }();
+  void* p = mmap(nullptr, pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+}
+
+// Exactly the bytes asked for, so that the first one behind them is AddressSanitizer's.
+char* new_block(size_t bytes) {
+  void* p = nullptr;
+  return posix_memalign(&p, alignment, bytes ? bytes : 1) == 0 ? static_cast<char*>(p) : nullptr;
+}
+
 }  // namespace
+
+DeviceAccess::DeviceAccess() {
+  if (!is_strict()) return;
+  const std::lock_guard lock(table().mutex);
+  if (table().accesses++ == 0) protect_all(PROT_READ | PROT_WRITE);
+}
+DeviceAccess::~DeviceAccess() {
+  if (!is_strict()) return;
+  const std::lock_guard lock(table().mutex);
+  if (--table().accesses == 0) protect_all(PROT_NONE);
+}
 
 size_t device_bytes() {
   const char* text = std::getenv("GRADUS_EMULATION_MEMORY");
@@ -34,12 +94,13 @@ void* allocate(Block::Kind kind, int device, size_t bytes) {
   size_t& used = table().used[device];
   const bool counted = kind == Block::Kind::device;
   if (counted && (bytes > device_bytes() || used > device_bytes() - bytes)) return nullptr;
-  // Exactly the bytes asked for, so that the first one behind them is AddressSanitizer's.
-  void* p = nullptr;
-  if (posix_memalign(&p, alignment, bytes ? bytes : 1) != 0) return nullptr;
+  const bool guarded = counted && is_strict();
+  char* const p = guarded ? new_pages(bytes) : new_block(bytes);
+  if (!p) return nullptr;
   std::memset(p, 0xff, bytes);
   if (counted) used += bytes;
-  table().blocks[static_cast<char*>(p)] = {kind, device, static_cast<char*>(p), bytes};
+  const Block& block = table().blocks[p] = {kind, device, p, bytes};
+  if (guarded && table().accesses == 0) protect(block, PROT_NONE);
   return p;
 }
 
@@ -47,9 +108,13 @@ bool release(Block::Kind kind, void* p) {
   const std::lock_guard lock(table().mutex);
   const auto place = table().blocks.find(static_cast<char*>(p));
   if (place == table().blocks.end() || place->second.kind != kind) return false;
-  if (kind == Block::Kind::device) table().used[place->second.device] -= place->second.bytes;
+  const Block block = place->second;
   table().blocks.erase(place);
-  std::free(p);
+  if (kind == Block::Kind::device) table().used[block.device] -= block.bytes;
+  if (kind == Block::Kind::device && is_strict())
+    munmap(p, pages(block.bytes));
+  else
+    std::free(p);
   return true;
 }
 

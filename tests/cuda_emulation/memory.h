@@ -22,6 +22,17 @@ void* allocate(Block::Kind kind, int device, size_t bytes);
 bool release(Block::Kind kind, void* p);
 /// The block that holds the address.
 std::optional<Block> block_of(const void* p);
+/// While one lives, device memory can be touched. At other times it cannot, when GRADUS_EMULATION_STRICT=1 is set: a
+/// host that reads through a device's pointer is stopped with a message, as it would be by a segmentation fault beside
+/// a GPU.
+class DeviceAccess {
+ public:
+  DeviceAccess();
+  ~DeviceAccess();
+  DeviceAccess(const DeviceAccess&) = delete;
+  DeviceAccess& operator=(const DeviceAccess&) = delete;
+};
+
 size_t device_bytes();
 size_t used_bytes(int device);
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "memory.h"
 #include "random.h"
 #include "scheduler.h"
 
@@ -125,6 +126,7 @@ class Timeline {
   template <class Done>
   void run_until(Done done) {
     using Clock = std::chrono::steady_clock;
+    const DeviceAccess access;
     std::unique_lock lock(mutex);
     uint64_t last_change = changes_;
     auto since = Clock::now();
@@ -251,6 +253,7 @@ std::chrono::milliseconds patience() { return longest_wait; }
 void set_patience(std::chrono::milliseconds value) { longest_wait = value; }
 
 void let_time_pass() {
+  const DeviceAccess access;
   const Locked hold;
   for (size_t n = current_order().seed ? hold->choose(4) : 1; n > 0 && hold->fault.empty() && hold->step(); --n) {
   }
