@@ -71,3 +71,85 @@ TEST_CASE("nonzero gives the positions of what is true") {
   sparse[1].select(0, 6999).fill_(true);
   check(sparse);
 }
+
+namespace {
+
+using ValuesAndIndex = std::pair<Tensor, Tensor>;
+
+ValuesAndIndex outputs(const Tensor& x, int64_t k) {
+  return {empty({x.size(0), k}, {.dtype = x.dtype(), .device = x.device()}),
+          empty({x.size(0), k}, {.dtype = int64, .device = x.device()})};
+}
+ValuesAndIndex sorted(const Tensor& x, bool descending) {
+  auto [values, index] = outputs(x, x.size(1));
+  kernels::sort(x.device(), values, index, x, descending);
+  return {values, index};
+}
+ValuesAndIndex best(const Tensor& x, int64_t k, bool largest) {
+  auto [values, index] = outputs(x, k);
+  kernels::topk(x.device(), values, index, x, largest);
+  return {values, index};
+}
+
+// With both zeros, infinities, and NaNs of different bits, where the dtype has them.
+Tensor to_sort(const Shape& shape, Dtype dtype) {
+  Tensor x = values(shape, dtype);
+  if (!is_floating(dtype) || x.numel() < 50) return x;
+  const Tensor flat = x.view({-1});
+  const std::vector<double> special = {0., -0., INFINITY, -INFINITY, NAN, -NAN, 0., -0.};
+  for (size_t i = 0; i < special.size(); ++i) {
+    const int64_t at = static_cast<int64_t>(i) * flat.numel() / 9 + 3;
+    flat.narrow(0, at, 1).copy_(tensor(std::span(&special[i], 1)).to(dtype));
+  }
+  return x;
+}
+
+void check_pair(const ValuesAndIndex& got, const ValuesAndIndex& want) {
+  CHECK(same_bits(got.first, want.first));
+  CHECK(same_bits(got.second, want.second));
+}
+
+}  // namespace
+
+TEST_CASE("rows are sorted as on the CPU: stable, NaN last") {
+  const auto check = [](Dtype dtype, int64_t rows, int64_t n) {
+    for (const bool descending : {false, true}) {
+      CAPTURE(dtype, rows, n, descending);
+      const Tensor x = to_sort({rows, n}, dtype), there = x.to(gpu);
+      const ValuesAndIndex want = sorted(x, descending);
+      under_seeds([&] { check_pair(sorted(there, descending), want); });
+    }
+  };
+  for (const Dtype dtype : every_dtype) {
+    check(dtype, 60, 7);
+    check(dtype, 2, 100);
+    check(dtype, 2, 2049);
+  }
+  for (const auto& [rows, n] :
+       std::vector<std::array<int64_t, 2>>{{3, 1}, {5, 2}, {700, 3}, {2, 1024}, {1, 2048}, {0, 5}, {3, 0}})
+    check(float32, rows, n);
+  check(float32, 2, 9000);  // more than a tile each
+}
+
+TEST_CASE("the first k are the CPU's, also of equal values") {
+  const auto check = [](const Tensor& x, int64_t k, bool largest) {
+    CAPTURE(x.dtype(), x.shape(), k, largest);
+    const Tensor there = x.to(gpu);
+    const ValuesAndIndex want = best(x, k, largest);
+    under_seeds([&] { check_pair(best(there, k, largest), want); });
+  };
+  for (const Dtype dtype : every_dtype)
+    for (const bool largest : {true, false}) {
+      check(to_sort({3, 60}, dtype), 5, largest);
+      check(to_sort({2, 2100}, dtype), 70, largest);
+    }
+  check(to_sort({2, 2048}, float32), 2048, true);
+  check(to_sort({2, 2100}, float32), 1, false);
+  check(to_sort({17, 2100}, float32), 3, true);
+  check(to_sort({1, 2100}, float32), 1025, true);  // too many to be sorted by one block
+  check(to_sort({1, 2100}, float32), 0, true);
+  check(randperm(3000).to(float32).view({1, 3000}), 20, true);  // settled before the last digit
+  const Tensor same = zeros({1, 66000}), few = to_sort({1, 140000}, bfloat16);
+  check_pair(best(same.to(gpu), 300, true), best(same, 300, true));  // settled by the upper digits of the position
+  check_pair(best(few.to(gpu), 3, false), best(few, 3, false));      // one very long row
+}

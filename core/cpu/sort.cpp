@@ -1,5 +1,5 @@
 // Sorting and selecting rows. An element becomes an unsigned key in the order wanted, beside its position: keys are
-// sorted by their digits, and equal ones keep their order. NaN is the largest value, as in PyTorch.
+// sorted by their digits, and equal ones keep their order.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -8,28 +8,10 @@
 #include <gradus/core/factories.h>
 #include <gradus/core/kernels.h>
 #include <gradus/core/parallel.h>
+#include <gradus/core/sort_key.h>
 
 namespace gradus {
 namespace {
-
-// ---- keys: unsigned numbers in the order of the values
-// Negative floats have their bits flipped, others get the top bit; -0 and NaNs of any bits are made one first.
-template <class Bits>
-Bits float_key(Bits bits, Bits infinity) {
-  constexpr Bits top = static_cast<Bits>(Bits(1) << (sizeof(Bits) * 8 - 1));
-  const Bits magnitude = bits & static_cast<Bits>(~top);
-  if (magnitude > infinity) return std::numeric_limits<Bits>::max();
-  if (magnitude == 0) return top;
-  return static_cast<Bits>(bits & top ? ~bits : bits | top);
-}
-uint32_t key(float x) { return float_key<uint32_t>(std::bit_cast<uint32_t>(x), 0x7f800000u); }
-uint64_t key(double x) { return float_key<uint64_t>(std::bit_cast<uint64_t>(x), 0x7ff0000000000000u); }
-uint32_t key(f16 x) { return float_key<uint16_t>(x.bits, 0x7c00u); }
-uint32_t key(bf16 x) { return float_key<uint16_t>(x.bits, 0x7f80u); }
-uint32_t key(int32_t x) { return static_cast<uint32_t>(x) ^ 0x80000000u; }
-uint64_t key(int64_t x) { return static_cast<uint64_t>(x) ^ 0x8000000000000000u; }
-uint32_t key(uint8_t x) { return x; }
-uint32_t key(bool x) { return x; }
 
 // A key and its position, both of one unsigned type: 8 bytes where 32 bits are enough for both.
 template <class Word>
@@ -74,7 +56,7 @@ void sort_rows(Tensor& values, Tensor& index, const Tensor& x, bool descending) 
     std::vector<Item<Word>> items(static_cast<size_t>(n)), other;
     for (int64_t row = b; row < e; ++row) {
       const T* from = x.data<T>() + row * n;
-      for (size_t i = 0; i < items.size(); ++i) items[i] = {key(from[i]) ^ flip, static_cast<Word>(i)};
+      for (size_t i = 0; i < items.size(); ++i) items[i] = {sort_key(from[i]) ^ flip, static_cast<Word>(i)};
       if (n < 256)
         std::sort(items.begin(), items.end());
       else
@@ -107,7 +89,7 @@ void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
       };
       best.clear();
       for (int64_t i = 0; i < n; ++i) {
-        const Item<Word> item = {key(from[i]) ^ flip, static_cast<Word>(i)};
+        const Item<Word> item = {sort_key(from[i]) ^ flip, static_cast<Word>(i)};
         if (!(item < bound)) continue;
         best.push_back(item);
         if (best.size() == enough) cut();
@@ -123,7 +105,7 @@ void topk_rows(Tensor& values, Tensor& index, const Tensor& x, bool largest) {
 template <class F>
 void for_dtype(Dtype dtype, int64_t n, F f) {
   const auto with = [&]<class T>(T x) {
-    if constexpr (sizeof(key(x)) == 8)
+    if constexpr (sizeof(sort_key(x)) == 8)
       f(x, uint64_t{});
     else if (n > std::numeric_limits<uint32_t>::max())
       f(x, uint64_t{});

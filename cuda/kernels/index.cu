@@ -1,6 +1,4 @@
 // Reading by index, and the positions of what is true. Adding by index is in index_add.cu.
-#include <limits>
-
 #include <gradus/core/factories.h>
 #include <gradus/core/kernels.h>
 #include <gradus/cuda/device/block_scan.cuh>
@@ -12,23 +10,13 @@
 namespace gradus::cuda {
 namespace {
 
-// Calls body.operator()<Count>() with a type for positions below n: 32 bits divide several times faster than 64.
-template <class Body>
-void for_count(int64_t n, Body body) {
-  if (n <= std::numeric_limits<int32_t>::max())
-    body.template operator()<uint32_t>();
-  else
-    body.template operator()<uint64_t>();
-}
-
 // ---- reading
 // y[o, i, j] = x[o, index[o, i, j], j], where o, i and j count to outer, k and inner
-template <class Word, class Count>
-__global__ void gather_elements(Word* y, const Word* x, const int64_t* index, Count total, Count k, Count inner,
+template <class Word>
+__global__ void gather_elements(Word* y, const Word* x, const int64_t* index, int64_t total, int64_t k, int64_t inner,
                                 int64_t n) {
-  for (Count i = static_cast<Count>(thread_number()); i < total; i += static_cast<Count>(thread_count())) {
-    const Count line = i / inner, column = i - line * inner, outer = line / k;
-    const int64_t at = index[i];
+  for (int64_t i = thread_number(); i < total; i += thread_count()) {
+    const int64_t line = i / inner, column = i - line * inner, outer = line / k, at = index[i];
     y[i] = inside(at, n) ? x[(outer * n + at) * inner + column] : Word{};
   }
 }
@@ -37,38 +25,30 @@ void gather(Tensor& y, const Tensor& x, const Tensor& index, int64_t dim) {
   if (y.numel() == 0) return;
   int64_t inner = 1;
   for (int64_t d = dim + 1; d < y.rank(); ++d) inner *= y.shape()[d];
-  const int64_t k = y.shape()[dim], n = x.shape()[dim];
   for_size(itemsize(x.dtype()), [&]<class Word>() {
-    for_count(y.numel(), [&]<class Count>() {
-      launch<gather_elements<Word, Count>>(blocks_for(y.numel()), threads_per_block, 0, written<Word>(y), read<Word>(x),
-                                           index.data<int64_t>(), static_cast<Count>(y.numel()), static_cast<Count>(k),
-                                           static_cast<Count>(inner), n);
-    });
+    launch<gather_elements<Word>>(blocks_for(y.numel()), threads_per_block, 0, written<Word>(y), read<Word>(x),
+                                  read<int64_t>(index), y.numel(), y.shape()[dim], inner, x.shape()[dim]);
   });
 }
 
 // y[o, i, :] = x[o, index[i], :]; rows are of `inner` words
-template <class Word, class Count>
-__global__ void select_rows(Word* y, const Word* x, const int64_t* index, Count total, Count k, Count inner,
+template <class Word>
+__global__ void select_rows(Word* y, const Word* x, const int64_t* index, int64_t total, int64_t k, int64_t inner,
                             int64_t n) {
-  for (Count i = static_cast<Count>(thread_number()); i < total; i += static_cast<Count>(thread_count())) {
-    const Count row = i / inner, column = i - row * inner, outer = row / k;
-    const int64_t at = index[row - outer * k];
+  for (int64_t i = thread_number(); i < total; i += thread_count()) {
+    const int64_t row = i / inner, column = i - row * inner, outer = row / k, at = index[row - outer * k];
     y[i] = inside(at, n) ? x[(outer * n + at) * inner + column] : Word{};
   }
 }
 
 void index_select(Tensor& y, const Tensor& x, const Tensor& index) {
   if (y.numel() == 0) return;
-  const int64_t outer = x.shape()[0], n = x.shape()[1], row_bytes = x.shape()[2] * itemsize(x.dtype());
-  const int64_t k = index.numel();
+  const int64_t n = x.shape()[1], row_bytes = x.shape()[2] * itemsize(x.dtype());
   for_widest_word(row_bytes, {y.raw_data(), x.raw_data()}, [&]<class Word>() {
-    const int64_t inner = row_bytes / static_cast<int64_t>(sizeof(Word)), total = outer * k * inner;
-    for_count(total, [&]<class Count>() {
-      launch<select_rows<Word, Count>>(blocks_for(total), threads_per_block, 0, written<Word>(y), read<Word>(x),
-                                       index.data<int64_t>(), static_cast<Count>(total), static_cast<Count>(k),
-                                       static_cast<Count>(inner), n);
-    });
+    const int64_t total = y.nbytes() / static_cast<int64_t>(sizeof(Word));
+    launch<select_rows<Word>>(blocks_for(total), threads_per_block, 0, written<Word>(y), read<Word>(x),
+                              read<int64_t>(index), total, index.numel(),
+                              row_bytes / static_cast<int64_t>(sizeof(Word)), n);
   });
 }
 
