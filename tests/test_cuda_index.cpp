@@ -55,6 +55,79 @@ TEST_CASE("an index out of range reads a zero") {
   CHECK(same_bits(gathered(x.to(gpu), index.to(gpu), 1), want));
 }
 
+namespace {
+
+Tensor row_added(const Tensor& y, const Tensor& index, const Tensor& source) {
+  Tensor sum = y.clone();
+  kernels::index_add(y.device(), sum, index, source);
+  return sum;
+}
+Tensor added(const Tensor& y, const Tensor& index, const Tensor& source, int64_t dim) {
+  Tensor sum = y.clone();
+  kernels::scatter_add(y.device(), sum, index, source, dim);
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("index_add adds in the order of the indices, as the CPU does") {
+  for (const Dtype dtype : every_dtype)
+    for (const auto& [outer, n, k, inner] : std::vector<std::array<int64_t, 4>>{{2, 5, 30, 32},
+                                                                                {3, 4, 64, 3},
+                                                                                {2, 7, 300, 16},
+                                                                                {1, 500, 2100, 5},
+                                                                                {2, 3, 0, 4},
+                                                                                {0, 3, 5, 4},
+                                                                                {2, 3, 5, 0}}) {
+      CAPTURE(dtype, outer, n, k, inner);
+      const Tensor y = values({outer, n, inner}, dtype), source = values({outer, k, inner}, dtype),
+                   index = indices(n, {k}), want = row_added(y, index, source);
+      const Tensor there = y.to(gpu), at = index.to(gpu), more = source.to(gpu);
+      under_seeds([&] { CHECK(same_bits(row_added(there, at, more), want)); });
+      CHECK(same_bits(row_added(there, at, shifted(more, 1)), want));
+    }
+  const Tensor y = values({1, 3, 600}, float32), source = values({1, 500, 600}, float32);  // wider than a block
+  for (const Tensor& index : {indices(3, {500}), zeros({500}, {.dtype = int64})})
+    CHECK(same_bits(row_added(y.to(gpu), index.to(gpu), source.to(gpu)), row_added(y, index, source)));
+}
+
+TEST_CASE("scatter_add adds in the order of the indices, as the CPU does") {
+  for (const Dtype dtype : every_dtype)
+    for (const auto& [outer, n, k, inner] : std::vector<std::array<int64_t, 4>>{
+             {3, 5, 8, 4}, {2, 7, 40, 3}, {1, 50, 2500, 1}, {100, 2, 17, 170}, {2, 3, 0, 4}, {0, 3, 5, 4}}) {
+      CAPTURE(dtype, outer, n, k, inner);
+      const Tensor y = values({outer, n, inner}, dtype), source = values({outer, k, inner}, dtype),
+                   index = indices(n, {outer, k, inner}), want = added(y, index, source, 1);
+      const Tensor there = y.to(gpu), at = index.to(gpu), more = source.to(gpu);
+      if (index.numel() < 100000)
+        under_seeds([&] { CHECK(same_bits(added(there, at, more, 1), want)); });
+      else
+        CHECK(same_bits(added(there, at, more, 1), want));
+    }
+}
+
+TEST_CASE("an index out of range adds nothing") {
+  const std::vector<int64_t> wrong = {-1, 4, INT64_MAX, INT64_MIN, 4 + (int64_t{1} << 32)};
+  for (const int64_t k : {20, 100, 2100}) {  // compared with each other, sorted by a block, sorted by digits
+    CAPTURE(k);
+    const Tensor y = values({1, 4, 8}, float32), source = values({1, k, 8}, float32), index = indices(4, {k});
+    const Tensor nothing = source.clone();
+    for (size_t i = 0; i < wrong.size(); ++i) {
+      const int64_t at = static_cast<int64_t>(i) * 3 + 1;
+      index.narrow(0, at, 1).fill_(wrong[i]);
+      nothing.narrow(1, at, 1).zero_();
+    }
+    const Tensor valid = clamp(index, 0, 3);
+    CHECK(same_bits(row_added(y.to(gpu), index.to(gpu), source.to(gpu)), row_added(y, valid, nothing)));
+    const Tensor each = index.view({1, k, 1}).expand({1, k, 8}).contiguous(),
+                 each_valid = valid.view({1, k, 1}).expand({1, k, 8}).contiguous();
+    CHECK(same_bits(added(y.to(gpu), each.to(gpu), source.to(gpu), 1), added(y, each_valid, nothing, 1)));
+    const Tensor few = each.narrow(1, 0, 16).contiguous(), few_valid = each_valid.narrow(1, 0, 16).contiguous(),
+                 some = source.narrow(1, 0, 16).contiguous(), none = nothing.narrow(1, 0, 16).contiguous();
+    CHECK(same_bits(added(y.to(gpu), few.to(gpu), some.to(gpu), 1), added(y, few_valid, none, 1)));
+  }
+}
+
 TEST_CASE("nonzero gives the positions of what is true") {
   const auto check = [](const Tensor& mask) {
     const Tensor want = kernels::nonzero(cpu, mask), there = mask.to(gpu);

@@ -90,6 +90,7 @@ TEST_CASE("warp operations give what CUDA defines") {
       right &= __any_sync(~0u, lane == 31) && !__any_sync(~0u, lane > 31);
       right &= __all_sync(~0u, lane < 32) && !__all_sync(~0u, lane < 31);
       right &= __reduce_add_sync(~0u, static_cast<unsigned>(lane)) == 496;
+      right &= __match_any_sync(~0u, lane % 3) == (0x49249249u << lane % 3);
       const unsigned half = lane < 16 ? 0xffffu : 0xffff0000u;  // two groups of one warp, apart
       right &= __shfl_sync(half, lane, lane < 16 ? 3 : 19) == (lane < 16 ? 3 : 19);
       __syncwarp(half);
