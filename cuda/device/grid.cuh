@@ -49,5 +49,8 @@ template <class T, int count>
 struct alignas(sizeof(T) * count) Pack {
   T item[count];
 };
+/// Elements of 16 bytes.
+template <class S>
+inline constexpr int pack_size = 16 / static_cast<int>(sizeof(S));
 
 }  // namespace gradus::cuda

@@ -54,9 +54,6 @@ template <class F, Kind kind, int arity, class T>
 using Result = decltype(apply_to<F, kind, arity, T>(std::declval<F>(), Operand<kind, 0, T>{}, T{}, T{}));
 
 // ---- contiguous operands: each thread reads and writes 16 bytes of the widest at a time
-template <class S>
-inline constexpr int pack_size = 16 / static_cast<int>(sizeof(S));
-
 template <class F, Kind kind, int arity, class S>
 __global__ void elementwise_flat(F f, char* out, const char* in0, const char* in1, const char* in2, int64_t n) {
   using T = Compute<S>;
