@@ -1,7 +1,9 @@
 // What the suites of kernels on a device share: inputs of every dtype, and comparisons with the CPU's results.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include <gradus/core/kernels.h>
@@ -45,6 +47,32 @@ inline bool same_bits(const Tensor& y, const Tensor& expected) {
   const Tensor mine = y.to(cpu), want = expected.to(cpu);
   return mine.dtype() == want.dtype() && mine.shape() == want.shape() &&
          std::memcmp(mine.raw_data(), want.raw_data(), static_cast<size_t>(mine.nbytes())) == 0;
+}
+
+/// What one rounding of the dtype may differ by, with room for sums in another order.
+inline double tolerance(Dtype dtype) {
+  switch (dtype) {
+    case float64: return 1e-12;
+    case float16: return 4e-3;
+    case bfloat16: return 3e-2;
+    default: return 2e-5;
+  }
+}
+
+/// Empty, or how far `actual` is from `expected` at worst. The unit is the largest finite value there is, at least one;
+/// NaN equals NaN.
+inline std::string difference(const Tensor& actual, const Tensor& expected) {
+  const NoGrad no_graph;
+  if (actual.shape() != expected.shape() || actual.dtype() != expected.dtype()) return "another shape or dtype";
+  if (expected.numel() == 0) return "";
+  Tensor x = actual.to(Device::cpu()).to(float64), y = expected.to(Device::cpu()).to(float64);
+  if (!equal(isnan(x), isnan(y))) return "NaN elsewhere";
+  x = masked_fill(x, isnan(x), 0);
+  y = masked_fill(y, isnan(y), 0);
+  const double largest = max(abs(masked_fill(y, logical_not(isfinite(y)), 0))).item<double>();
+  const double limit = tolerance(expected.dtype()) * std::max(1.0, largest);
+  if (allclose(x, y, 0, limit)) return "";
+  return "differs by " + std::to_string(max(abs(x - y)).item<double>()) + ", allowed are " + std::to_string(limit);
 }
 
 /// Calls f under several orders of threads.

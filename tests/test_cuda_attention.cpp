@@ -1,18 +1,10 @@
 // Attention on a CUDA device, against the CPU's.
-#include <gradus/gradus.h>
-
-#include <vector>
-
-#include "catch.h"
-#include "near_cpu.h"
+#include "beside_cpu.h"
 
 using namespace gradus;
-using near_cpu::difference;
+using namespace beside_cpu;
 
 namespace {
-
-const Device gpu = Device::cuda(), cpu = Device::cpu();
-const Dtype floats[] = {float32, float64, float16, bfloat16};
 
 // The output of op(inputs) and the gradients of all inputs for the output's gradient g.
 template <class Op>
@@ -58,14 +50,14 @@ void check_attention(Dtype dtype, const Sizes& s, bool causal, std::initializer_
 }  // namespace
 
 TEST_CASE("attention and its derivative") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Sizes& sizes :
          {Sizes{2, 3, 5, 5, 4}, {1, 1, 1, 1, 1}, {3, 2, 7, 33, 6}, {1, 2, 40, 9, 8}, {2, 1, 3, 70, 5}})
       for (const bool causal : {false, true}) check_attention(dtype, sizes, causal);
 }
 
 TEST_CASE("attention of views, as projections leave them") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const bool causal : {false, true}) {
       check({randn({2, 6, 3 * 2 * 5}).to(dtype)}, {0, 7, 23},
             [causal](const std::vector<Tensor>& in) { return self_attention(in[0], 2, {.causal = causal}); });

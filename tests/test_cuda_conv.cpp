@@ -1,18 +1,11 @@
 // Convolution on a CUDA device, against the CPU's.
-#include <gradus/core/kernels.h>
-#include <gradus/gradus.h>
-
-#include "catch.h"
-#include "near_cpu.h"
+#include "beside_cpu.h"
 
 using namespace gradus;
+using namespace beside_cpu;
 using Catch::Matchers::ContainsSubstring;
-using near_cpu::difference;
 
 namespace {
-
-const Device gpu = Device::cuda(), cpu = Device::cpu();
-const Dtype floats[] = {float32, float64, float16, bfloat16};
 
 struct Problem {
   Shape x, w;
@@ -69,7 +62,7 @@ void check(const Problem& problem, Dtype dtype, bool with_bias, std::initializer
 }  // namespace
 
 TEST_CASE("convolution and its derivatives") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Problem& problem : problems)
       for (const bool with_bias : {false, true}) check(problem, dtype, with_bias);
 }
@@ -83,7 +76,7 @@ TEST_CASE("an image whose columns are too many is taken in parts") {
 }
 
 TEST_CASE("transposed convolution") {
-  for (const Dtype dtype : floats) {
+  for (const Dtype dtype : floating) {
     const ConvTranspose2dParams params{.stride = {2, 3}, .padding = 1, .output_padding = {1, 0}, .groups = 2};
     const Tensor x = randn({2, 4, 3, 5}).to(dtype), w = randn({4, 2, 3, 3}).to(dtype), bias = randn({4}).to(dtype);
     CHECK(difference(conv_transpose2d(x.to(gpu), w.to(gpu), bias.to(gpu), params),

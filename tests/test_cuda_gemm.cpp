@@ -1,22 +1,15 @@
 // Matrix products on a CUDA device, against the CPU's.
-#include <gradus/core/kernels.h>
-#include <gradus/gradus.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
-#include "catch.h"
-#include "near_cpu.h"
+#include "beside_cpu.h"
 
 using namespace gradus;
+using namespace beside_cpu;
 using Catch::Matchers::ContainsSubstring;
-using near_cpu::difference;
-using near_cpu::difference_in_orders;
 
 namespace {
-
-const Device gpu = Device::cuda(), cpu = Device::cpu();
-const Dtype floats[] = {float32, float64, float16, bfloat16};
 
 // Matrices [batch, rows, columns] of random numbers that lie in their memory in one of these ways.
 enum class Lie { dense, transposed, padded, padded_transposed, repeated };
@@ -47,42 +40,43 @@ Tensor product(Device device, const Sizes& s, Lie lie_a, Lie lie_b, const Tensor
   return c;
 }
 
-std::string gemm_difference(Dtype dtype, const Sizes& s, Lie lie_a, Lie lie_b, bool with_bias) {
+void check_gemm(Dtype dtype, const Sizes& s, Lie lie_a, Lie lie_b, bool with_bias) {
   const auto memory = [&](int64_t rows, int64_t columns) {
     return randn({s.batch * (rows + 4) * (columns + 4) + 8}).to(dtype);
   };
   const Tensor a = memory(s.m, s.k), b = memory(s.k, s.n), before = randn({s.batch, s.m, s.n}).to(dtype);
   const Tensor bias = with_bias ? randn({s.n}).to(dtype) : Tensor();
   const auto on = [&](Device device) { return product(device, s, lie_a, lie_b, a, b, bias, before); };
-  return difference_in_orders(on(cpu), [&] { return on(gpu); });
+  const Tensor expected = on(cpu);
+  under_seeds([&] { CHECK(difference(on(gpu), expected) == ""); });
 }
 
 }  // namespace
 
 TEST_CASE("products of matrices in every layout") {
   const Sizes sizes = {3, 5, 7, 9};
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Lie a : {Lie::dense, Lie::transposed, Lie::padded, Lie::padded_transposed, Lie::repeated})
       for (const Lie b : {Lie::dense, Lie::transposed, Lie::padded, Lie::padded_transposed, Lie::repeated})
         for (const bool with_bias : {false, true}) {
           INFO(name(dtype) << ", a " << static_cast<int>(a) << ", b " << static_cast<int>(b) << ", bias " << with_bias);
-          CHECK(gemm_difference(dtype, sizes, a, b, with_bias) == "");
+          check_gemm(dtype, sizes, a, b, with_bias);
         }
 }
 
 TEST_CASE("products of every size") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Sizes& s :
          {Sizes{1, 1, 1, 1}, {1, 1, 33, 17}, {1, 33, 1, 17}, {2, 64, 48, 32}, {1, 129, 65, 31}, {7, 1, 1, 3}})
       for (const bool with_bias : {false, true}) {
         INFO(name(dtype) << " " << s.batch << " " << s.m << " " << s.n << " " << s.k << ", bias " << with_bias);
-        CHECK(gemm_difference(dtype, s, Lie::dense, Lie::transposed, with_bias) == "");
-        CHECK(gemm_difference(dtype, s, Lie::dense, Lie::dense, with_bias) == "");
+        check_gemm(dtype, s, Lie::dense, Lie::transposed, with_bias);
+        check_gemm(dtype, s, Lie::dense, Lie::dense, with_bias);
       }
 }
 
 TEST_CASE("products that are empty") {
-  for (const Dtype dtype : floats) {
+  for (const Dtype dtype : floating) {
     const Tensor nothing = zeros({0, 3}).to(dtype), bias = randn({5}).to(dtype);
     CHECK(matmul(nothing.to(gpu), zeros({3, 4}).to(dtype).to(gpu)).shape() == Shape{0, 4});
     CHECK(equal(matmul(zeros({4, 0}).to(dtype).to(gpu), zeros({0, 3}).to(dtype).to(gpu)).to(cpu),
@@ -126,7 +120,7 @@ TEST_CASE("matmul and linear with their gradients") {
     CHECK(difference(there.dx, here.dx) == "");
     CHECK(difference(there.dw, here.dw) == "");
   };
-  for (const Dtype dtype : floats) {
+  for (const Dtype dtype : floating) {
     INFO(name(dtype));
     const Tensor x = randn({2, 3, 5}).to(dtype), w = randn({4, 5}).to(dtype), y = randn({2, 5, 4}).to(dtype);
     check(x, w, [](const Tensor& a, const Tensor& b) { return linear(a, b); });
@@ -148,7 +142,7 @@ TEST_CASE("a product in another stream") {
   const Tensor x = randn({8, 8}), expected = matmul(x, x);
   const cuda::Stream stream;
   const cuda::UseStream use(stream);
-  CHECK(difference_in_orders(expected, [&] { return matmul(x.to(gpu), x.to(gpu)); }) == "");
+  under_seeds([&] { CHECK(difference(matmul(x.to(gpu), x.to(gpu)), expected) == ""); });
 }
 
 TEST_CASE("the workspace goes back to the allocator") {

@@ -1,21 +1,13 @@
 // Pooling on a CUDA device, against the CPU's.
-#include <gradus/core/kernels.h>
-#include <gradus/gradus.h>
-
 #include <cmath>
 
-#include "catch.h"
-#include "near_cpu.h"
+#include "beside_cpu.h"
 
 using namespace gradus;
+using namespace beside_cpu;
 using Catch::Matchers::ContainsSubstring;
-using near_cpu::difference;
-using near_cpu::difference_in_orders;
 
 namespace {
-
-const Device gpu = Device::cuda(), cpu = Device::cpu();
-const Dtype floats[] = {float32, float64, float16, bfloat16};
 
 struct Geometry {
   Shape x;
@@ -39,9 +31,9 @@ Tensor image(const Shape& shape, Dtype dtype, bool plain = true) {
   return (plain ? x : floor(x * 2)).to(dtype);
 }
 
-// The gradient for x when y's is a random one; `op` maps x to y.
+// y = op(x), and the gradient for x when y's is a random one.
 template <class Op>
-std::string difference_of(const Tensor& x, Op op) {
+void check(const Tensor& x, Op op) {
   const Tensor g = randn(op(x).shape()).to(x.dtype());
   struct Results {
     Tensor y, dx;
@@ -54,44 +46,43 @@ std::string difference_of(const Tensor& x, Op op) {
     return Results{y.detach(), in.grad()};
   };
   const Results here = on(cpu);
-  std::string text = difference_in_orders(here.y, [&] { return on(gpu).y; });
-  if (text.empty()) text = difference_in_orders(here.dx, [&] { return on(gpu).dx; });
-  return text;
+  under_seeds([&] {
+    const Results there = on(gpu);
+    CHECK(difference(there.y, here.y) == "");
+    CHECK(difference(there.dx, here.dx) == "");
+  });
 }
 
 }  // namespace
 
 TEST_CASE("pooling over windows, and its derivative") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Geometry& geometry : geometries) {
       INFO(name(dtype) << ", kernel " << geometry.kernel.h << " x " << geometry.kernel.w << ", " << geometry.x.size());
       const auto& [shape, kernel, params] = geometry;
       for (const bool plain : {true, false})
-        CHECK(difference_of(image(shape, dtype, plain),
-                            [&](const Tensor& x) { return max_pool2d(x, kernel, params); }) == "");
+        check(image(shape, dtype, plain), [&](const Tensor& x) { return max_pool2d(x, kernel, params); });
       for (const bool count_include_pad : {true, false}) {
         Pool2dParams with = params;
         with.count_include_pad = count_include_pad;
-        CHECK(difference_of(image(shape, dtype), [&](const Tensor& x) { return avg_pool2d(x, kernel, with); }) == "");
+        check(image(shape, dtype), [&](const Tensor& x) { return avg_pool2d(x, kernel, with); });
       }
     }
 }
 
 TEST_CASE("maxima of windows with holes") {
   const Pool2dParams params{.stride = Pair{1, 2}, .padding = {2, 1}, .dilation = {3, 2}};
-  for (const Dtype dtype : floats)
-    CHECK(difference_of(image({2, 2, 9, 8}, dtype, false), [&](const Tensor& x) {
-            return max_pool2d(x, {3, 2}, params);
-          }) == "");
+  for (const Dtype dtype : floating)
+    check(image({2, 2, 9, 8}, dtype, false), [&](const Tensor& x) { return max_pool2d(x, {3, 2}, params); });
 }
 
 TEST_CASE("pooling to a given size, and its derivative") {
-  for (const Dtype dtype : floats)
+  for (const Dtype dtype : floating)
     for (const Pair out : {Pair(1), Pair{3, 4}, Pair{7, 5}, Pair{11, 9}}) {
       INFO(name(dtype) << ", to " << out.h << " x " << out.w);
       const Tensor x = image({2, 3, 7, 6}, dtype, false);
-      CHECK(difference_of(x, [&](const Tensor& in) { return adaptive_max_pool2d(in, out); }) == "");
-      CHECK(difference_of(x, [&](const Tensor& in) { return adaptive_avg_pool2d(in, out); }) == "");
+      check(x, [&](const Tensor& in) { return adaptive_max_pool2d(in, out); });
+      check(x, [&](const Tensor& in) { return adaptive_avg_pool2d(in, out); });
     }
 }
 
