@@ -5,6 +5,7 @@
 #include <string>
 
 #include <gradus/core/backend.h>
+#include <gradus/core/error.h>
 
 namespace gradus {
 
@@ -19,6 +20,10 @@ Device best_device() {
     return backend ? Device::cuda(0) : Device::cpu();
   }();
   return device;
+}
+
+void detail::throw_bad_device(int index) {
+  throw DeviceError("Device::cuda: index is " + std::to_string(index) + "; want 0 to 255");
 }
 
 }  // namespace gradus

@@ -8,6 +8,10 @@
 
 namespace gradus {
 
+namespace detail {
+[[noreturn]] GRADUS_API void throw_bad_device(int index);
+}
+
 enum class DeviceType : uint8_t { cpu, cuda };
 inline constexpr int num_device_types = 2;
 
@@ -16,7 +20,11 @@ struct Device {
   uint8_t index = 0;
 
   static constexpr Device cpu() { return {}; }
-  static constexpr Device cuda(int index = 0) { return {DeviceType::cuda, static_cast<uint8_t>(index)}; }
+  /// Throws DeviceError for an index that no machine has; whether this one has it is seen when it is used.
+  static constexpr Device cuda(int index = 0) {
+    if (index < 0 || index > 255) detail::throw_bad_device(index);
+    return {DeviceType::cuda, static_cast<uint8_t>(index)};
+  }
   constexpr bool is_cpu() const { return type == DeviceType::cpu; }
   constexpr bool is_cuda() const { return type == DeviceType::cuda; }
   constexpr bool operator==(const Device&) const = default;

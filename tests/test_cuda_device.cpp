@@ -40,6 +40,8 @@ TEST_CASE("a device that is not there") {
   CHECK_THROWS_AS(zeros({2}, {.device = Device::cuda(99)}), DeviceError);
   CHECK_THAT(message_of([] { zeros({2}, {.device = Device::cuda(99)}); }), ContainsSubstring("cuda:99 does not exist"));
   CHECK_THROWS_AS(zeros({2}).to(Device::cuda(99)), DeviceError);
+  CHECK_THROWS_AS(Device::cuda(-1), DeviceError);
+  CHECK_THROWS_AS(Device::cuda(256), DeviceError);
   CHECK_THROWS_AS(cuda::synchronize(Device::cuda(99)), DeviceError);
   CHECK_THROWS_AS(cuda::synchronize(cpu), DeviceError);
   CHECK_THROWS_AS(memory_stats(Device::cuda(99)), DeviceError);

@@ -25,8 +25,8 @@ struct Table {
   int accesses = 0;  // DeviceAccess objects
 };
 Table& table() {
-  static Table instance;
-  return instance;
+  static Table* instance = new Table;  // never destroyed: tensors may outlive main()
+  return *instance;
 }
 
 // ---- strict: device memory in pages of its own, which only device work may touch

@@ -198,8 +198,8 @@ class Timeline {
 };
 
 Timeline& timeline() {
-  static Timeline instance;
-  return instance;
+  static Timeline* instance = new Timeline;  // never destroyed: tensors may outlive main()
+  return *instance;
 }
 
 // The timeline, held for the length of an expression.
