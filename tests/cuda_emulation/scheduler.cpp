@@ -279,7 +279,10 @@ class Scheduler {
     by_warp_ = order.seed && random_.below(2);
     rank_.resize(warps_.size());
     std::iota(rank_.begin(), rank_.end(), size_t(0));
-    if (by_warp_) shuffle(rank_);
+    if (by_warp_) {
+      shuffle(rank_);
+      std::make_heap(ready_.begin(), ready_.end(), Later{*this});
+    }
     waiting_ = ended_ = 0;
     recycle();
     sanitizers::release(this);
@@ -368,23 +371,24 @@ class Scheduler {
   void make_ready(Thread& t) {
     t.state = State::ready;
     ready_.push_back(&t);
+    if (by_warp_) std::push_heap(ready_.begin(), ready_.end(), Later{*this});
   }
+  // Of two ready threads, whether the first is of the warp that runs later: makes a heap of ready_ when by_warp_.
+  struct Later {
+    const Scheduler& scheduler;
+    size_t rank(const Thread* t) const { return scheduler.rank_[scheduler.index(*t) / warp_size]; }
+    bool operator()(const Thread* a, const Thread* b) const { return rank(a) > rank(b); }
+  };
 
   // The next thread to run, or null. Without a seed the last one that became ready, so that each runs on as far as it
   // can.
   Thread* take() {
     if (handed_over_) return std::exchange(handed_over_, nullptr);
     if (ready_.empty()) return nullptr;
-    size_t i = ready_.size() - 1;
-    if (by_warp_) {
-      const auto rank = [&](const Thread* t) { return rank_[index(*t) / warp_size]; };
-      i = static_cast<size_t>(
-          std::min_element(ready_.begin(), ready_.end(), [&](auto* a, auto* b) { return rank(a) < rank(b); }) -
-          ready_.begin());
-    } else if (order.seed) {
-      i = random_.below(ready_.size());
-    }
-    std::swap(ready_[i], ready_.back());
+    if (by_warp_)
+      std::pop_heap(ready_.begin(), ready_.end(), Later{*this});
+    else if (order.seed)
+      std::swap(ready_[random_.below(ready_.size())], ready_.back());
     Thread* t = ready_.back();
     ready_.pop_back();
     return t;
