@@ -7,7 +7,7 @@
 #include <gradus/core/factories.h>
 #include <gradus/core/kernels.h>
 #include <gradus/cuda/backend/gemm.h>
-#include <gradus/cuda/device/grid.cuh>
+#include <gradus/cuda/device/block.cuh>
 #include <gradus/cuda/launch.cuh>
 
 namespace gradus::cuda {
@@ -27,34 +27,24 @@ struct Scores {
   }
 };
 
-template <class T, class Combine>
-__device__ T over_warp(T value, Combine combine) {
-  for (int flip = 16; flip > 0; flip /= 2) value = combine(value, __shfl_xor_sync(~0u, value, flip));
-  return value;
-}
-template <class T>
-__device__ T warp_sum(T value) {
-  return over_warp(value, [](T a, T b) { return a + b; });
-}
-
 // Probabilities of S, in another place than the scores or the same, and the logarithms of their denominators.
 template <class S>
 __global__ void softmax_of_scores(S* probabilities, Compute<S>* lse, const Compute<S>* scores, Scores shape) {
   using T = Compute<S>;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const Team warp(false);
   const T scale = static_cast<T>(shape.scale);
-  for (int64_t row = thread_number() / 32; row < shape.rows; row += thread_count() / 32) {
+  for (int64_t row = warp.first(); row < shape.rows; row += warp.count()) {
     const T* const x = scores + row * shape.keys;
     S* const p = probabilities + row * shape.keys;
     const int64_t visible = shape.visible(row);
     T top = -std::numeric_limits<T>::infinity(), sum = 0;
-    for (int64_t j = lane; j < visible; j += 32) top = std::max(top, scale * x[j]);
-    top = over_warp(top, [](T a, T b) { return a > b ? a : b; });
-    for (int64_t j = lane; j < visible; j += 32) sum += std::exp(scale * x[j] - top);
-    sum = warp_sum(sum);
-    for (int64_t j = lane; j < visible; j += 32) p[j] = static_cast<S>(std::exp(scale * x[j] - top) / sum);
-    for (int64_t j = visible + lane; j < shape.keys; j += 32) p[j] = S(0.0f);
-    if (lane == 0) lse[row] = top + std::log(sum);
+    for (int64_t j = warp.rank; j < visible; j += warp.size) top = std::max(top, scale * x[j]);
+    top = warp.combine(top, [](T a, T b) { return a > b ? a : b; });
+    for (int64_t j = warp.rank; j < visible; j += warp.size) sum += std::exp(scale * x[j] - top);
+    sum = warp.combine(sum, Add{});
+    for (int64_t j = warp.rank; j < visible; j += warp.size) p[j] = static_cast<S>(std::exp(scale * x[j] - top) / sum);
+    for (int64_t j = visible + warp.rank; j < shape.keys; j += warp.size) p[j] = S(0.0f);
+    if (warp.rank == 0) lse[row] = top + std::log(sum);
   }
 }
 
@@ -64,15 +54,16 @@ template <class S>
 __global__ void score_gradients(S* probabilities, S* gradients, const Compute<S>* scores, const Compute<S>* dp,
                                 const Compute<S>* lse, Scores shape) {
   using T = Compute<S>;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const Team warp(false);
   const T scale = static_cast<T>(shape.scale);
-  for (int64_t row = thread_number() / 32; row < shape.rows; row += thread_count() / 32) {
+  for (int64_t row = warp.first(); row < shape.rows; row += warp.count()) {
     const int64_t start = row * shape.keys, visible = shape.visible(row);
     const T log_sum = lse[row];
     T dot = 0;
-    for (int64_t j = lane; j < visible; j += 32) dot += std::exp(scale * scores[start + j] - log_sum) * dp[start + j];
-    dot = warp_sum(dot);
-    for (int64_t j = lane; j < shape.keys; j += 32) {
+    for (int64_t j = warp.rank; j < visible; j += warp.size)
+      dot += std::exp(scale * scores[start + j] - log_sum) * dp[start + j];
+    dot = warp.combine(dot, Add{});
+    for (int64_t j = warp.rank; j < shape.keys; j += warp.size) {
       const T p = j < visible ? std::exp(scale * scores[start + j] - log_sum) : 0;
       const T gradient = j < visible ? scale * p * (dp[start + j] - dot) : 0;
       probabilities[start + j] = static_cast<S>(p);
@@ -135,7 +126,7 @@ struct Tile {
   T* lse_in(T* lse, const Problem& p, const Heads& h) const {
     return lse + (h.batch * p.heads + h.head) * p.queries + first;
   }
-  unsigned blocks() const { return blocks_for(scores.rows, threads_per_block / 32); }
+  unsigned blocks() const { return blocks_for(scores.rows, threads_per_block / warp_lanes); }
 };
 
 // A tensor of S for what was computed as `wide`: itself where that is S already.

@@ -3,7 +3,7 @@
 
 #include <gradus/core/factories.h>
 #include <gradus/core/kernels.h>
-#include <gradus/cuda/device/grid.cuh>
+#include <gradus/cuda/device/block.cuh>
 #include <gradus/cuda/device/image.cuh>
 #include <gradus/cuda/launch.cuh>
 
@@ -33,10 +33,10 @@ struct Sliding {
     const int first = start < 0 ? start + (-start + dilation - 1) / dilation * dilation : start;
     return {first, std::min(start + dilation * (kernel - 1) + 1, in)};
   }
-  // How many inputs output o would see if padding were input. For dilation 1, as is what follows.
-  __device__ int padded(int o) const {
+  // For dilation 1, as is what follows: how many inputs output o sees, those of the padding too if `padded`.
+  __device__ int count(int o, bool padded) const {
     const int start = o * stride - padding;
-    return std::min(start + kernel, in + padding) - start;
+    return padded ? std::min(start + kernel, in + padding) - start : inputs(o).end - inputs(o).begin;
   }
   // The outputs that see input i.
   __device__ Span outputs(int i) const {
@@ -56,7 +56,7 @@ struct Adaptive {
   }
   __device__ int step() const { return 1; }
   __device__ Span inputs(int o) const { return share(o, out, in); }
-  __device__ int padded(int o) const { return inputs(o).end - inputs(o).begin; }
+  __device__ int count(int o, bool) const { return inputs(o).end - inputs(o).begin; }
   __device__ Span outputs(int i) const { return share(i, in, out); }
 };
 
@@ -111,17 +111,16 @@ void adaptive_max_pool2d(Tensor& y, Tensor& index, const Tensor& x) {
 template <class S>
 __global__ void add_at_maximum(Compute<S>* dx, const S* g, const int64_t* index, int64_t pixels, int64_t outputs,
                                int64_t planes, int64_t bands) {
-  constexpr unsigned all_lanes = ~0u;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int64_t w = thread_number() / 32; w < planes * bands; w += thread_count() / 32) {
+  const Team warp(false);
+  for (int64_t w = warp.first(); w < planes * bands; w += warp.count()) {
     const int64_t plane = w / bands, band = w % bands;
     const int64_t begin = band * pixels / bands, end = (band + 1) * pixels / bands;
     Compute<S>* const to = dx + plane * pixels;
-    for (int64_t i = begin + lane; i < end; i += 32) to[i] = 0;
+    for (int64_t i = begin + warp.rank; i < end; i += warp.size) to[i] = 0;
     __syncwarp();
-    for (int64_t first = 0; first < outputs; first += 32) {
-      const int64_t o = plane * outputs + first + lane;
-      const int64_t pixel = first + lane < outputs ? index[o] : -1;
+    for (int64_t first = 0; first < outputs; first += warp.size) {
+      const int64_t o = plane * outputs + first + warp.rank;
+      const int64_t pixel = first + warp.rank < outputs ? index[o] : -1;
       const bool inside = pixel >= begin && pixel < end;
       const Compute<S> value = inside ? load(g[o]) : 0;
       Compute<S> sum = inside ? to[pixel] : 0;
@@ -132,7 +131,7 @@ __global__ void add_at_maximum(Compute<S>* dx, const S* g, const int64_t* index,
         const Compute<S> other_value = __shfl_sync(all_lanes, value, other);
         if (other_pixel != pixel) continue;
         sum += other_value;
-        is_first = is_first && other >= lane;
+        is_first = is_first && other >= warp.rank;
       }
       if (is_first) to[pixel] = sum;
       __syncwarp();
@@ -148,7 +147,7 @@ void max_pool2d_backward(Tensor& dx, const Tensor& g, const Tensor& index) {
   dispatch_floating(dx.dtype(), [&]<class S>() {
     constexpr bool in_place = std::is_same_v<S, Compute<S>>;
     Tensor sums = in_place ? dx : empty(dx.shape(), {.dtype = dtype_of<Compute<S>>, .device = dx.device()});
-    launch<add_at_maximum<S>>(blocks_for(planes * bands, threads_per_block / 32), threads_per_block, 0,
+    launch<add_at_maximum<S>>(blocks_for(planes * bands, threads_per_block / warp_lanes), threads_per_block, 0,
                               sums.mutable_data<Compute<S>>(), g.data<S>(), index.data<int64_t>(), pixels,
                               plane_size(g), planes, bands);
     if (!in_place) kernels::copy(dx.device(), dx, sums);
@@ -158,9 +157,7 @@ void max_pool2d_backward(Tensor& dx, const Tensor& g, const Tensor& index) {
 // ---- mean
 template <class T, class Windows>
 __device__ T weight_of(const Windows& rows, const Windows& columns, int row, int column, bool padded) {
-  const Span h = rows.inputs(row), w = columns.inputs(column);
-  const int64_t height = padded ? rows.padded(row) : h.end - h.begin;
-  return T(1) / static_cast<T>(height * (padded ? columns.padded(column) : w.end - w.begin));
+  return T(1) / static_cast<T>(static_cast<int64_t>(rows.count(row, padded)) * columns.count(column, padded));
 }
 
 template <class S, class Windows>
