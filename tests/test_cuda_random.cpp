@@ -18,6 +18,12 @@ Tensor dropped(const Tensor& x, double p, PhiloxState state) {
   return y;
 }
 
+// A GPU's logarithm and sine in double differ from the CPU's in the last digits.
+bool is_same(const Tensor& y, const Tensor& want, Distribution distribution) {
+  if (emulated::hooks() || y.dtype() != float64 || distribution != Distribution::normal) return same_bits(y, want);
+  return all(le(abs(sub(y.to(cpu), want)), 1e-13)).item<bool>();
+}
+
 }  // namespace
 
 TEST_CASE("a seed gives a device the CPU's numbers") {
@@ -27,7 +33,7 @@ TEST_CASE("a seed gives a device the CPU's numbers") {
     const auto check = [&](Dtype dtype, Distribution distribution, double a, double b) {
       CAPTURE(dtype, distribution, a, b);
       const Tensor want = drawn(cpu, n, dtype, distribution, a, b, state);
-      under_seeds([&] { CHECK(same_bits(drawn(gpu, n, dtype, distribution, a, b, state), want)); });
+      under_seeds([&] { CHECK(is_same(drawn(gpu, n, dtype, distribution, a, b, state), want, distribution)); });
     };
     for (const Dtype dtype : floating) {
       check(dtype, Distribution::uniform, -0.1, 0.7);
@@ -49,7 +55,7 @@ TEST_CASE("a tensor that is not aligned gets the same numbers") {
     const Tensor want = drawn(cpu, 77, dtype, Distribution::normal, 0, 1, state);
     Tensor y = shifted(zeros({77}, {.dtype = dtype, .device = gpu}), 1);
     kernels::random(gpu, y, Distribution::normal, 0, 1, state);
-    CHECK(same_bits(y, want));
+    CHECK(is_same(y, want, Distribution::normal));
     const Tensor x = values({77}, dtype);
     CHECK(same_bits(dropped(shifted(x.to(gpu), 1), 0.4, state), dropped(x, 0.4, state)));
   }

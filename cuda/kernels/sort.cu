@@ -96,8 +96,8 @@ __global__ void write_sorted(Rows<T> call, const Key<T>* position) {
 // Positions are of the keys' type.
 template <class T>
 void sort_long(const Rows<T>& call) {
-  if (call.n - 1 > static_cast<int64_t>(std::numeric_limits<Key<T>>::max() / 2))
-    throw ShapeError("sort: on a device, rows are shorter than 2^31 elements unless they have 64 bits each");
+  if (static_cast<uint64_t>(call.n) > std::numeric_limits<Key<T>>::max())
+    throw ShapeError("sort: on a device, rows of elements below 64 bits are shorter than 2^32; sort parts of the row");
   SortItems<Key<T>> items(call.rows * call.n);
   launch<make_keys<T>>(blocks_for(call.rows * call.n), threads_per_block, 0, call, items.key(), items.position());
   radix_sort(items, call.rows, call.n, key_bits<T>);
