@@ -67,6 +67,11 @@ TEST_CASE("a sum of one huge dim is cut twice") {
   check_reduce(kernels::reduce_sum, ones({1, 1, 1}, {.dtype = float32}), float32);
 }
 
+TEST_CASE("sums of more rows and columns than there are blocks") {
+  for (const Shape& shape : {Shape{17000, 9, 1}, Shape{1, 2, 530000}})
+    check_reduce(kernels::reduce_sum, sample(shape, float32), float32, 10);
+}
+
 TEST_CASE("products") {
   for (const Dtype dtype : all_dtypes) {
     for (const Shape& shape : shapes) {
@@ -140,6 +145,12 @@ TEST_CASE("cumulative sums") {
       check_slot({empty(shape, {.dtype = sum_dtype(dtype)})}, {sample(shape, dtype)},
                  [](Device d, Tensors& out, const Tensors& in) { kernels::cumsum(d, out[0], in[0]); });
     }
+  for (const Shape& shape : {Shape{2, 300, 1}, Shape{1, 9000, 1}, Shape{1, 600, 2}}) {
+    const Tensor x = sample(shape, float32);
+    x.narrow(1, shape[1] / 2, 1).fill_(infinity);
+    check_slot({empty_like(x)}, {x},
+               [](Device d, Tensors& out, const Tensors& in) { kernels::cumsum(d, out[0], in[0]); });
+  }
   const Tensor many = ones({1, 257, 65536}, {.dtype = uint8});  // columns enough that none is cut
   Tensor y = empty(many.shape(), {.dtype = int64, .device = Device::cuda()});
   kernels::cumsum(Device::cuda(), y, many.to(Device::cuda()));

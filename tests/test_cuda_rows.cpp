@@ -47,6 +47,9 @@ TEST_CASE("softmax and log-softmax") {
   for (const Dtype dtype : floats)
     for (const Rows& rows : all_rows) check_softmax(sample({rows.count, rows.n}, dtype) * 3.0);
   check_softmax(sample({1, beyond_shared}, float32));
+  const Tensor many = sample({17000, 3}, float32);  // more rows than there are warps
+  check_slot({empty_like(many)}, {many},
+             [](Device d, Tensors& out, const Tensors& in) { kernels::softmax(d, out[0], in[0]); });
   check_softmax(sample({}, float32));
   check_softmax(empty({0, 4}));
   check_softmax(empty({4, 0}));

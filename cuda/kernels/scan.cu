@@ -2,6 +2,7 @@
 // dims are cut into chunks: their sums are scanned first, and tell each chunk where to start.
 #include <gradus/core/factories.h>
 #include <gradus/core/kernels.h>
+#include <gradus/cuda/device/block_scan.cuh>
 #include <gradus/cuda/device/rows.cuh>
 #include <gradus/cuda/launch.cuh>
 
@@ -47,23 +48,17 @@ struct Scan {
   const A* before;
 };
 
-// The sum of the values of this thread and those before it in the team, and of the team.
+// The sum of the values of this thread and those before it in the team; `total` becomes that of the team. Nothing is
+// subtracted, as in block_exclusive_sum: an infinity would leave a NaN.
 template <class A>
-struct Prefix {
-  A own, team;
-};
-template <class A>
-__device__ Prefix<A> prefix_sum(const Team& team, A value) {
+__device__ A team_inclusive_sum(const Team& team, A value, A& total) {
   GRADUS_SHARED(A, parts, [warp_lanes]);
-  const int lane = static_cast<int>(threadIdx.x) % warp_lanes, warp = static_cast<int>(threadIdx.x) / warp_lanes;
-  for (int distance = 1; distance < warp_lanes; distance *= 2) {
-    const A other = __shfl_up_sync(all_lanes, value, static_cast<unsigned>(distance));
-    if (lane >= distance) value += other;
-  }
-  A total = __shfl_sync(all_lanes, value, warp_lanes - 1);
-  if (!team.whole_block) return {value, total};
+  const A inclusive = warp_inclusive_sum(value);
+  total = __shfl_sync(all_lanes, inclusive, warp_lanes - 1);
+  if (!team.whole_block) return inclusive;
+  const int warp = team.rank / warp_lanes;
   __syncthreads();  // the parts of an earlier call have been read
-  if (lane == 0) parts[warp] = total;
+  if (team.rank % warp_lanes == 0) parts[warp] = total;
   __syncthreads();
   A before = 0;
   total = 0;
@@ -71,7 +66,7 @@ __device__ Prefix<A> prefix_sum(const Team& team, A value) {
     if (other == warp) before = total;
     total += parts[other];
   }
-  return {before + value, total};
+  return before + inclusive;
 }
 
 // Along rows: inner is 1, and a team scans one chunk of one row, as many elements at a time as it has threads.
@@ -84,9 +79,10 @@ __global__ void scan_rows(Scan<X> scan, Cut cut) {
     A sum = scan.before && chunk > 0 ? scan.before[work - 1] : A(0);
     for (int64_t first = chunk * cut.length; first < end; first += team.size) {
       const int64_t i = first + team.rank;
-      const Prefix<A> prefix = prefix_sum(team, i < end ? widened(scan.x[row + i]) : A(0));
-      if (!scan.sums && i < end) scan.y[row + i] = rounded<Scanned<X>>(sum + prefix.own);
-      sum += prefix.team;
+      A total;
+      const A own = team_inclusive_sum(team, i < end ? widened(scan.x[row + i]) : A(0), total);
+      if (!scan.sums && i < end) scan.y[row + i] = rounded<Scanned<X>>(sum + own);
+      sum += total;
     }
     if (scan.sums && team.rank == 0) scan.sums[work] = sum;
   }
