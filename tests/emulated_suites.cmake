@@ -23,7 +23,7 @@ endif()
 
 # Reports of earlier runs do not count.
 set(reports ${PROJECT_BINARY_DIR}/emulation)
-add_test(NAME emulation_begins COMMAND ${PROJECT_SOURCE_DIR}/tools/emulation_summary --forget ${PROJECT_BINARY_DIR})
+add_test(NAME emulation_begins COMMAND ${CMAKE_COMMAND} -DBUILD=${PROJECT_BINARY_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/forget_reports.cmake)
 set_tests_properties(emulation_begins PROPERTIES FIXTURES_SETUP emulation_reports LABELS emulation)
 
 # gradus_emulated_suite(NAME SUITE [FILTER...] [ENVIRONMENT NAME=VALUE...]): tests NAME_seed_1 and so on.
@@ -62,3 +62,19 @@ foreach(suite ${suites_on_any_device} ${cuda_suites})
   add_dependencies(test_${suite} gradus_cuda_emulated)
   add_dependencies(threaded_suites test_${suite})
 endforeach()
+
+# What all of them have executed.
+if(GRADUS_CUDA_COVERAGE AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  find_program(GRADUS_PYTHON python3)
+  string(REGEX MATCH "^[0-9]+" major ${CMAKE_CXX_COMPILER_VERSION})
+  find_program(GRADUS_GCOV NAMES gcov-${major} gcov)
+  get_property(emulated_tests GLOBAL PROPERTY gradus_emulated_tests)
+  if(GRADUS_PYTHON)
+    add_test(NAME emulation_summary
+             COMMAND ${PROJECT_SOURCE_DIR}/tools/emulation_summary ${PROJECT_BINARY_DIR} ${GRADUS_GCOV})
+  else()
+    add_test(NAME emulation_summary COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED: no python3; apt-get install python3")
+  endif()
+  set_tests_properties(emulation_summary PROPERTIES DEPENDS "${emulated_tests}" LABELS emulation
+                       SKIP_REGULAR_EXPRESSION SKIPPED)
+endif()
