@@ -53,6 +53,9 @@ void throw_undefined(const char* what) {
 void throw_wrong_dtype(Dtype want, Dtype have) {
   throw DtypeError(fmt::format("data: the tensor is {}, not {}; convert it with x.to({})", have, want, want));
 }
+void throw_not_on_host(Device device) {
+  throw DeviceError(fmt::format("data: the tensor is on {}; the host reads it after x.to(Device::cpu())", device));
+}
 void throw_rank_too_large(size_t rank) {
   throw ShapeError(fmt::format("shape: rank {} is above the largest supported, {}", rank, max_rank));
 }

@@ -45,6 +45,7 @@ class GRADUS_API TensorImpl final : public RefCounted {
 namespace detail {
 [[noreturn]] GRADUS_API void throw_undefined(const char* what);
 [[noreturn]] GRADUS_API void throw_wrong_dtype(Dtype want, Dtype have);
+[[noreturn]] GRADUS_API void throw_not_on_host(Device device);
 GRADUS_API int64_t wrap_size_dim(int64_t dim, int rank);
 }  // namespace detail
 
@@ -79,10 +80,14 @@ class GRADUS_API Tensor {
   uint32_t version() const { return impl().storage->version(); }
 
   // ---- elements, on the host; strides apply
+  /// Throws DtypeError for another dtype, and DeviceError for a tensor of another device: its raw_data() is an address
+  /// there.
   template <class T>
   const T* data() const {
     if (impl().dtype != dtype_of<T>) [[unlikely]]
       detail::throw_wrong_dtype(dtype_of<T>, impl().dtype);
+    if (!impl().device.is_cpu()) [[unlikely]]
+      detail::throw_not_on_host(impl().device);
     return static_cast<const T*>(impl().storage->data()) + impl().offset;
   }
   /// As data(), and tells autograd that the values change.

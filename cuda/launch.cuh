@@ -4,6 +4,7 @@
 
 #include <gradus/core/backend.h>
 #include <gradus/core/kernel.h>
+#include <gradus/cuda/device/elements.cuh>
 #include <gradus/cuda/device/portable.cuh>
 
 namespace gradus::cuda {

@@ -26,12 +26,13 @@ inline void skipped(const char* why) { std::printf("SKIPPED: %s\n", why); }
 
 /// An order of streams and threads for a scope.
 struct Seed {
-  explicit Seed(uint64_t seed) {
-    if (hooks()) hooks()->set_seed(seed);
-  }
+  explicit Seed(uint64_t seed) : before(hooks() ? hooks()->set_seed(seed) : 0) {}
   ~Seed() {
-    if (hooks()) hooks()->set_seed(0);
+    if (hooks()) hooks()->set_seed(before);
   }
+  Seed(const Seed&) = delete;
+  Seed& operator=(const Seed&) = delete;
+  const uint64_t before;
 };
 
 }  // namespace emulated

@@ -143,9 +143,18 @@ TEST_CASE("a kernel that fails is named, and the CPU goes on") {
   CHECK(sum((x + 1).to(cpu)).numel() == 1);
 }
 
+TEST_CASE("the host is told that it cannot read a device's elements") {
+  const Tensor x = ones({4}, {.device = gpu});
+  CHECK_THROWS_AS(x.data<float>(), DeviceError);
+  CHECK_THROWS_AS(x.mutable_data<float>(), DeviceError);
+  CHECK_THAT(message_of([&] { x.data<float>(); }),
+             ContainsSubstring("cuda:0") && ContainsSubstring("x.to(Device::cpu())"));
+  CHECK(x.raw_data() != nullptr);
+}
+
 // Ends the program, where the emulation is strict; run by the build as a test of its own.
 TEST_CASE("the host reads through a device's pointer", "[.touch]") {
   const Tensor x = ones({4}, {.device = gpu});
   cuda::synchronize(gpu);
-  CHECK(x.data<float>()[0] == 1);
+  CHECK(*static_cast<const float*>(x.raw_data()) == 1);
 }

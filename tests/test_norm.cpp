@@ -1,5 +1,7 @@
 // Normalisations against plain loops in double: large means, sizes around the vector length, 16-bit types, running
 // statistics, equal bits for any number of threads. The op table has their recorded values and gradchecks.
+#include <cmath>
+
 #include "fused_reference.h"
 
 using namespace gradus;
@@ -128,6 +130,15 @@ TEST_CASE("batch_norm moves running statistics and uses them") {
   CHECK(batch_norm(half, mean32, var32).dtype() == bfloat16);
   CHECK(mean32.dtype() == float32);
   CHECK(batch_norm(half, mean32, var32, {}, {}, false).dtype() == bfloat16);
+}
+
+TEST_CASE("a NaN in a channel shows in its running statistics, and in no other's") {
+  const Tensor x = sample({6, 2, 5}, float32), running_mean = zeros({2}), running_var = ones({2});
+  x.select(0, 3).select(0, 1).select(0, 2).fill_(NAN);
+  batch_norm(x, running_mean, running_var);
+  CHECK(std::isfinite(running_var.data<float>()[0]));
+  CHECK(std::isnan(running_var.data<float>()[1]));
+  CHECK(std::isnan(running_mean.data<float>()[1]));
 }
 
 TEST_CASE("a frozen input or parameter gets no gradient") {

@@ -30,8 +30,8 @@ Moments moments(int64_t numel, Add add) {
     first += static_cast<double>(sums[0]);
     second += static_cast<double>(sums[1]);
   });
-  const double shift = first / n;
-  return {static_cast<double>(guess) + shift, std::max(0.0, second / n - shift * shift)};
+  const double shift = first / n, variance = second / n - shift * shift;
+  return {static_cast<double>(guess) + shift, variance < 0 ? 0 : variance};  // a NaN stays one
 }
 
 // Where the elements of one channel lie.

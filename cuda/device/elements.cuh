@@ -6,6 +6,7 @@
 
 namespace gradus::cuda {
 
+/// The first element's address on the tensor's device.
 template <class T>
 const T* read(const Tensor& x) {
   return static_cast<const T*>(x.raw_data());

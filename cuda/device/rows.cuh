@@ -139,7 +139,7 @@ __device__ Moments<T> row_moments(const Team& team, const KeptRow<S>& x, int64_t
   });
   sums = team.combine(sums, Add{});
   const T shift = sums.first / static_cast<T>(n), variance = sums.second / static_cast<T>(n) - shift * shift;
-  return {guess + shift, variance > 0 ? variance : T(0)};
+  return {guess + shift, variance < 0 ? T(0) : variance};  // a NaN stays one
 }
 
 /// Element i of a tensor, or `width` of them, or what stands for them where the tensor is absent.

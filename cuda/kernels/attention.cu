@@ -145,8 +145,8 @@ void forward(Tensor& o, Tensor& lse, const Tensor& q, const Tensor& k, const Ten
       Tensor scores = empty(tile.shape, {.dtype = dtype_of<T>, .device = q.device()});
       gemm_2d_batch(scores, h.rows(q, first, tile.rows), turned(h.rows(k, 0, tile.keys)), false);
       Tensor probabilities = narrowed<S>(scores);
-      launch<softmax_of_scores<S>>(tile.blocks(), threads_per_block, 0, probabilities.mutable_data<S>(),
-                                   tile.lse_in(lse.mutable_data<T>(), p, h), scores.data<T>(), tile.scores);
+      launch<softmax_of_scores<S>>(tile.blocks(), threads_per_block, 0, written<S>(probabilities),
+                                   tile.lse_in(written<T>(lse), p, h), read<T>(scores), tile.scores);
       Tensor rows = h.rows(o, first, tile.rows);
       gemm_2d_batch(rows, probabilities, h.rows(v, 0, tile.keys), false);
     }
@@ -177,9 +177,8 @@ void backward(Tensor& dq, Tensor& dk, Tensor& dv, const Tensor& g, const Tensor&
       gemm_2d_batch(scores, queries, turned(keys), false);
       gemm_2d_batch(dp, of_output, turned(h.rows(v, 0, tile.keys)), false);
       Tensor probabilities = narrowed<S>(scores), gradients = narrowed<S>(dp);
-      launch<score_gradients<S>>(tile.blocks(), threads_per_block, 0, probabilities.mutable_data<S>(),
-                                 gradients.mutable_data<S>(), scores.data<T>(), dp.data<T>(),
-                                 tile.lse_in(lse.data<T>(), p, h), tile.scores);
+      launch<score_gradients<S>>(tile.blocks(), threads_per_block, 0, written<S>(probabilities), written<S>(gradients),
+                                 read<T>(scores), read<T>(dp), tile.lse_in(read<T>(lse), p, h), tile.scores);
       const auto first_keys = [&](const Tensor& x) {
         return as_strided(x, {x.size(0), x.size(1), tile.keys, x.size(3)}, x.strides(), x.impl().offset);
       };

@@ -191,7 +191,7 @@ __global__ void join_moments(T* mean, T* variance, Coefficients<T>* coefficients
       return static_cast<double>(part.second) + size * shift * shift;
     });
     if (threadIdx.x % warp_lanes != 0) continue;
-    const double squared = squares > 0 ? squares / n : 0.0;
+    const double squared = squares < 0 ? 0.0 : squares / n;  // a NaN stays one
     mean[c] = static_cast<T>(center);
     variance[c] = static_cast<T>(squared);
     coefficients[c] = {mean[c], at_or(weight, c, T(1)) * static_cast<T>(1 / math::sqrt(squared + eps)), 0,

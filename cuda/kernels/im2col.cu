@@ -147,8 +147,8 @@ void fill_columns(Tensor& columns, const Tensor& x, const Problem& p, const Geom
   const int64_t rows = p.patch * p.groups, n = part.n * rows * part.count;
   const Columns to{Divider(static_cast<uint32_t>(rows)), Divider(static_cast<uint32_t>(part.count)),
                    static_cast<int>(part.first), image_step, row_step};
-  launch<image_to_columns<S>>(blocks_for(n), threads_per_block, 0, columns.mutable_data<S>(),
-                              x.data<S>() + part.image * p.channels * p.pixels, geometry, to, static_cast<uint32_t>(n));
+  launch<image_to_columns<S>>(blocks_for(n), threads_per_block, 0, written<S>(columns),
+                              read<S>(x) + part.image * p.channels * p.pixels, geometry, to, static_cast<uint32_t>(n));
 }
 
 // ---- slots
@@ -224,10 +224,10 @@ void conv2d_backward_input(Tensor& dx, const Tensor& g, const Tensor& w, const C
                     as_strided(results, {n, groups, p.group_outputs(), p.out_pixels}, results.strides(),
                                results.impl().offset + group * results.stride(1)),
                     false);
-      S* const to = dx.mutable_data<S>() + (image * p.channels + group * p.group_channels() + channel) * p.pixels;
+      S* const to = written<S>(dx) + (image * p.channels + group * p.group_channels() + channel) * p.pixels;
       pixels.each_part(n * groups * channels, [&](int64_t first, uint32_t count) {
         launch<columns_to_image<S>>(blocks_for(count), threads_per_block, 0, to + first * p.pixels,
-                                    columns.data<T>() + first * p.taps() * p.out_pixels, pixels, geometry, count);
+                                    read<T>(columns) + first * p.taps() * p.out_pixels, pixels, geometry, count);
       });
     };
     const int64_t channel_bytes = p.taps() * p.out_pixels * static_cast<int64_t>(sizeof(T));

@@ -103,7 +103,7 @@ Tensor nonzero(const Tensor& mask) {
   const Tensor y = empty({total.item<int64_t>()}, options);
   if (y.numel() > 0)
     launch<write_positions>(blocks_for(chunks, 1), threads_per_block, 0, written<int64_t>(y), p, n, aligned, chunks,
-                            starts.data<int64_t>());
+                            read<int64_t>(starts));
   return y;
 }
 

@@ -86,13 +86,13 @@ __global__ void max_by_windows(S* y, int64_t* index, const S* x, Planes outputs,
 template <class Windows>
 void maximum(Tensor& y, Tensor& index, const Tensor& x, const Windows& rows, const Windows& columns) {
   const Planes outputs(y);
-  int64_t* const places = index.defined() ? index.mutable_data<int64_t>() : nullptr;
+  int64_t* const places = index.defined() ? written<int64_t>(index) : nullptr;
   dispatch_floating(x.dtype(), [&]<class S>() {
     outputs.each_part(planes_of(x), [&](int64_t first, uint32_t n) {
       const int64_t shift = first * plane_size(y);
-      launch<max_by_windows<S, Windows>>(blocks_for(n), threads_per_block, 0, y.mutable_data<S>() + shift,
-                                         places ? places + shift : nullptr, x.data<S>() + first * plane_size(x),
-                                         outputs, rows, columns, n);
+      launch<max_by_windows<S, Windows>>(blocks_for(n), threads_per_block, 0, written<S>(y) + shift,
+                                         places ? places + shift : nullptr, read<S>(x) + first * plane_size(x), outputs,
+                                         rows, columns, n);
     });
   });
 }
@@ -148,8 +148,8 @@ void max_pool2d_backward(Tensor& dx, const Tensor& g, const Tensor& index) {
     constexpr bool in_place = std::is_same_v<S, Compute<S>>;
     Tensor sums = in_place ? dx : empty(dx.shape(), {.dtype = dtype_of<Compute<S>>, .device = dx.device()});
     launch<add_at_maximum<S>>(blocks_for(planes * bands, threads_per_block / warp_lanes), threads_per_block, 0,
-                              sums.mutable_data<Compute<S>>(), g.data<S>(), index.data<int64_t>(), pixels,
-                              plane_size(g), planes, bands);
+                              written<Compute<S>>(sums), read<S>(g), read<int64_t>(index), pixels, plane_size(g),
+                              planes, bands);
     if (!in_place) kernels::copy(dx.device(), dx, sums);
   });
 }
@@ -199,9 +199,8 @@ void mean(Tensor& y, const Tensor& x, const Windows& rows, const Windows& column
   const Planes outputs(y);
   dispatch_floating(x.dtype(), [&]<class S>() {
     outputs.each_part(planes_of(x), [&](int64_t first, uint32_t n) {
-      launch<mean_by_windows<S, Windows>>(blocks_for(n), threads_per_block, 0,
-                                          y.mutable_data<S>() + first * plane_size(y),
-                                          x.data<S>() + first * plane_size(x), outputs, rows, columns, padded, n);
+      launch<mean_by_windows<S, Windows>>(blocks_for(n), threads_per_block, 0, written<S>(y) + first * plane_size(y),
+                                          read<S>(x) + first * plane_size(x), outputs, rows, columns, padded, n);
     });
   });
 }
@@ -211,8 +210,8 @@ void mean_backward(Tensor& dx, const Tensor& g, const Windows& rows, const Windo
   dispatch_floating(dx.dtype(), [&]<class S>() {
     pixels.each_part(planes_of(dx), [&](int64_t first, uint32_t n) {
       launch<mean_by_windows_backward<S, Windows>>(
-          blocks_for(n), threads_per_block, 0, dx.mutable_data<S>() + first * plane_size(dx),
-          g.data<S>() + first * plane_size(g), pixels, rows, columns, padded, n);
+          blocks_for(n), threads_per_block, 0, written<S>(dx) + first * plane_size(dx),
+          read<S>(g) + first * plane_size(g), pixels, rows, columns, padded, n);
     });
   });
 }

@@ -40,7 +40,7 @@ void exclusive_sums(int64_t* data, int64_t n, int64_t* total) {
   const int64_t chunks = (n + chunk - 1) / chunk;
   if (chunks == 1) return launch<sum_chunks>(1, threads_per_block, 0, data, n, chunks, total);
   const Tensor sums = empty({chunks}, {.dtype = int64, .device = gradus::detail::running().device});
-  int64_t* const sum = const_cast<int64_t*>(sums.data<int64_t>());
+  int64_t* const sum = written<int64_t>(sums);
   launch<sum_chunks>(blocks_for(chunks, 1), threads_per_block, 0, data, n, chunks, sum);
   exclusive_sums(sum, chunks, total);
   launch<add_to_chunks>(blocks_for(n), threads_per_block, 0, data, n, static_cast<const int64_t*>(sum));

@@ -98,7 +98,7 @@ void radix_sort(SortItems<Word>& items, int64_t rows, int64_t n, int bits) {
   const Tiles tiles = {n, per_row, rows * per_row};
   const Tensor counts =
       empty({rows * digit_values * per_row}, {.dtype = int64, .device = gradus::detail::running().device});
-  int64_t* const count = const_cast<int64_t*>(counts.data<int64_t>());
+  int64_t* const count = written<int64_t>(counts);
   const unsigned blocks = blocks_for(tiles.total, 1);
   for (int shift = 0; shift < bits; shift += digit_bits) {
     launch<count_digits<Word>>(blocks, sort_threads, 0, count, static_cast<const Word*>(items.key()), tiles, shift);

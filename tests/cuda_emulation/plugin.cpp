@@ -19,7 +19,13 @@ void break_device(const char* message) {
   enqueue(0, {[text = std::string(message)] { throw Error(text); }, "a planted fault"});
 }
 
-constexpr Hooks hooks{[](uint64_t seed) { set_order({seed}); }, break_device, clear_device_fault};
+uint64_t set_seed(uint64_t seed) {
+  const uint64_t before = current_order().seed;
+  set_order({seed});
+  return before;
+}
+
+constexpr Hooks hooks{set_seed, break_device, clear_device_fault};
 
 }  // namespace
 }  // namespace gradus::emulation

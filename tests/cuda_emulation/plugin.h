@@ -6,7 +6,8 @@
 namespace gradus::emulation {
 
 struct Hooks {
-  void (*set_seed)(uint64_t seed);
+  /// Gives back the seed that was set before.
+  uint64_t (*set_seed)(uint64_t seed);
   /// The next kernel on the current device's default stream fails, as by an illegal access.
   void (*break_device)(const char* message);
   void (*repair_device)();
