@@ -33,7 +33,7 @@ void layer_norm(T* y, T* mean, T* rstd, const T* x, const T* weight, const T* bi
     T sums[2];
     deviations(sums, x, n, guess);
     const T shift = sums[0] / T(n), center = guess + shift;
-    const T scale = T(1) / math::sqrt(larger(sums[1] / T(n) - shift * shift, T(0)) + eps);
+    const T scale = T(1) / math::sqrt(larger(T(0), sums[1] / T(n) - shift * shift) + eps);  // a NaN stays one
     mean[row] = center;
     rstd[row] = scale;
     for_vectors<T>(n, [&](int64_t i, auto count) {
