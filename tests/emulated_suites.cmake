@@ -26,6 +26,12 @@ set(reports ${PROJECT_BINARY_DIR}/emulation)
 add_test(NAME emulation_begins COMMAND ${CMAKE_COMMAND} -DBUILD=${PROJECT_BINARY_DIR} -P ${CMAKE_CURRENT_LIST_DIR}/forget_reports.cmake)
 set_tests_properties(emulation_begins PROPERTIES FIXTURES_SETUP emulation_reports LABELS emulation)
 
+# Where no sanitizer owns the signal, a host that touches device memory is stopped, in suites with few waits.
+set(strict "")
+if(NOT GRADUS_SANITIZE)
+  set(strict GRADUS_EMULATION_STRICT=1)
+endif()
+
 # gradus_emulated_suite(NAME SUITE [FILTER...] [ENVIRONMENT NAME=VALUE...]): tests NAME_seed_1 and so on.
 function(gradus_emulated_suite name suite)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "ENVIRONMENT")
@@ -52,9 +58,10 @@ foreach(property ${ops_properties})
   gradus_emulated_suite(ops_cuda_${property} ops "[${property}]")
 endforeach()
 gradus_emulated_suite(ops_cuda_stop_at_op ops "[bad]" ENVIRONMENT GRADUS_SYNC=1)
-gradus_emulated_suite(models_cuda models)
-gradus_emulated_suite(optim_cuda optim)
-gradus_emulated_suite(random_cuda random "[device]")
+gradus_emulated_suite(ops_cuda_strict ops "[golden]" ENVIRONMENT ${strict})
+gradus_emulated_suite(models_cuda models ENVIRONMENT ${strict})
+gradus_emulated_suite(optim_cuda optim ENVIRONMENT ${strict})
+gradus_emulated_suite(random_cuda random "[device]" ENVIRONMENT ${strict})
 foreach(suite ${cuda_suites})
   gradus_emulated_suite(${suite} ${suite})
 endforeach()
@@ -62,6 +69,19 @@ foreach(suite ${suites_on_any_device} ${cuda_suites})
   add_dependencies(test_${suite} gradus_cuda_emulated)
   add_dependencies(threaded_suites test_${suite})
 endforeach()
+
+if(strict)
+  add_test(NAME cuda_host_touch COMMAND test_cuda_device "[.touch]")
+  set_tests_properties(cuda_host_touch PROPERTIES PASS_REGULAR_EXPRESSION "the host touched device memory"
+    ENVIRONMENT "GRADUS_CUDA_PLUGIN=$<TARGET_FILE:gradus_cuda_emulated>;${strict}")
+endif()
+
+# An example as users run it, once; it says nothing that another seed would change.
+if(TARGET fashion_mnist)
+  add_test(NAME fashion_mnist_cuda COMMAND ${CMAKE_CURRENT_LIST_DIR}/project/same_training_test $<TARGET_FILE:fashion_mnist>)
+  set_tests_properties(fashion_mnist_cuda PROPERTIES TIMEOUT ${suite_timeout}
+    ENVIRONMENT "GRADUS_CUDA_PLUGIN=$<TARGET_FILE:gradus_cuda_emulated>;GRADUS_EMULATION_SEED=1")
+endif()
 
 # What all of them have executed.
 if(GRADUS_CUDA_COVERAGE AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)

@@ -46,12 +46,10 @@ void protect_all(int rights) {
 
 void explain_fault(int, siginfo_t* info, void*) {
   if (block_of(info->si_addr)) {
-    char text[160];
-    const int n =
-        std::snprintf(text, sizeof text, "[CUDA emulation] the host touched device memory at %p\n", info->si_addr);
-    if (write(STDERR_FILENO, text, static_cast<size_t>(n)) != n) _exit(1);
+    std::fprintf(stderr, "[CUDA emulation] the host touched device memory at %p\n", info->si_addr);
+    _exit(1);
   }
-  signal(SIGSEGV, SIG_DFL);  // the access is made again, and ends the program
+  signal(SIGSEGV, SIG_DFL);  // somebody else's fault: it is made again, and ends the program
 }
 
 char* new_pages(size_t bytes) {
