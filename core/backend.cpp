@@ -36,7 +36,7 @@ Loaded load() {
   std::error_code error;
   if (!std::filesystem::exists(path, error))
     return {nullptr,
-            fmt::format("{} is not there: build Gradus where the CUDA toolkit is, or set GRADUS_CUDA_PLUGIN to "
+            fmt::format("{} is not there; build Gradus where the CUDA toolkit is, or set GRADUS_CUDA_PLUGIN to "
                         "the path of the plug-in",
                         path)};
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

@@ -67,7 +67,7 @@ class GRADUS_API Backend {
 
 /// The plug-in of CUDA devices, loaded on the first call. Throws DeviceError that says why there is none.
 GRADUS_API Backend& cuda_backend();
-/// The same, or null; `reason`, if given, is set to what is missing and what helps.
+/// The same, or null; `reason`, if given, is set to what is missing and, behind a semicolon, what helps.
 GRADUS_API Backend* find_cuda_backend(std::string* reason = nullptr);
 
 namespace detail {

@@ -16,7 +16,7 @@ Device best_device() {
     if (backend)
       std::fprintf(stderr, "device: cuda:0 (%s)\n", backend->info(0).name.c_str());
     else
-      std::fprintf(stderr, "device: cpu (%s)\n", reason.c_str());
+      std::fprintf(stderr, "device: cpu (%s)\n", reason.substr(0, reason.find(';')).c_str());  // without the advice
     return backend ? Device::cuda(0) : Device::cpu();
   }();
   return device;

@@ -30,6 +30,17 @@ configure() {
   sed -n -e 's/^-- \(Gradus .*\)/    \1/p' -e 's/^--   \(.*\)/      \1/p' "$configure_log"
 }
 
+# nvcc, or nothing: where CMake looks for it.
+find_nvcc() {
+  command -v nvcc && return
+  for place in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda; do
+    if [ -n "$place" ] && [ -x "$place/bin/nvcc" ]; then
+      printf '%s\n' "$place/bin/nvcc"
+      return
+    fi
+  done
+}
+
 # The folder that holds Fashion-MNIST, or nothing: GRADUS_DATA, the Debian package, the package unpacked without root.
 fashion_mnist() {
   for place in "${GRADUS_DATA:-}" /usr/share/datasets/fashion-mnist "$root/build/data-root/usr/share/datasets/fashion-mnist"; do
