@@ -75,12 +75,19 @@ thread_local Running now;
 
 Running running() { return now; }
 
-OnDevice::OnDevice(Device device, const char* op) : before_(std::exchange(now, {op, device})) {
-  loaded().backend->enter(device.index, op);  // there are tensors of the device, so it is loaded
+OnDevice::OnDevice(Device device, const char* op) {
+  GRADUS_CHECK(device.is_cuda(), DeviceError, "{}: a kernel for CUDA devices was asked to work on {}", op, device);
+  cuda_backend().enter(device.index, op);
+  before_ = std::exchange(now, {op, device});
 }
 OnDevice::~OnDevice() {
-  now = before_;
+  const Device mine = std::exchange(now, before_).device;
   loaded().backend->leave();
+  if (!before_.op || before_.device == mine) return;
+  try {  // back to the device of the op that is around this one
+    loaded().backend->select(before_.device.index);
+  } catch (const Error&) {  // it has failed; the next call there says so
+  }
 }
 
 DeviceHandle& current_stream(int device) {

@@ -26,7 +26,7 @@ GRADUS_API std::string memory_snapshot(Device device = Device::cuda());
 /// there.
 class GRADUS_API Stream {
  public:
-  /// A stream of its own; work on it is not ordered with any other stream's, unless by an Event.
+  /// Not ordered with other streams, unless by an Event. May be one that was ended, with its work still to do first.
   explicit Stream(Device device = Device::cuda(), bool high_priority = false);
   /// What this thread's ops use on the device.
   static Stream current(Device device = Device::cuda());

@@ -1,4 +1,5 @@
 // Devices, streams and events as a program meets them, and every way in which a device says no.
+#include <gradus/core/kernel.h>
 #include <gradus/gradus.h>
 
 #include <thread>
@@ -55,6 +56,15 @@ TEST_CASE("tensors on two devices do not mix, and the message says how to help")
   CHECK_THROWS_AS(index_select(there, 0, tensor({0}, {.dtype = int64})), DeviceError);
 }
 
+TEST_CASE("a kernel for CUDA devices is not started for the CPU") {
+  CHECK_THROWS_AS(gradus::detail::OnDevice(cpu, "swish"), DeviceError);
+  CHECK_THROWS_AS(gradus::detail::OnDevice(Device::cuda(99), "swish"), DeviceError);
+  CHECK(gradus::detail::running().op == nullptr);
+  const gradus::detail::OnDevice outer(gpu, "outer");
+  CHECK_THROWS_AS(ones({2}) + ones({2}, {.device = gpu}), DeviceError);
+  CHECK(gradus::detail::running().op == std::string("outer"));
+}
+
 TEST_CASE("values survive every way between devices") {
   for (const Dtype dtype : {float32, float64, float16, bfloat16, int32, int64, uint8, boolean}) {
     const Tensor x = arange(0, 30, 1, {.dtype = int64}).to(dtype).reshape({5, 6});
@@ -103,7 +113,9 @@ TEST_CASE("events order streams") {
     }
     consumer.synchronize();
     CHECK(consumer.is_idle());
-    CHECK(cuda::Event(consumer).is_reached());
+    const cuda::Event end(consumer);
+    end.synchronize();
+    CHECK(end.is_reached());
     const cuda::UseStream use(consumer);
     CHECK(y.to(cpu).data<float>()[499] == 3.f * static_cast<float>(seed) + 3);
   }

@@ -150,6 +150,25 @@ TEST_CASE("a block passes to another stream when its own is past it") {
   CHECK(memory_stats(gpu).system_calls == calls);
 }
 
+TEST_CASE("a segment that two streams have cut goes back whole") {
+  const Clean clean;
+  const cuda::Stream side(gpu);
+  {
+    const cuda::UseStream use(side);
+    const Tensor makes_two_streams = bytes(1000);
+  }
+  { const Tensor x = bytes(40 * mebibyte); }
+  cuda::synchronize(gpu);
+  const int64_t calls = memory_stats(gpu).system_calls;
+  {
+    const cuda::UseStream use(side);
+    const Tensor piece = bytes(4 * mebibyte);
+    CHECK(memory_stats(gpu).system_calls == calls);
+  }
+  release_memory_cache(gpu);
+  CHECK(memory_stats(gpu).cached == 0);
+}
+
 TEST_CASE("pinned memory is kept, and reused only when the device is past it") {
   const Tensor x = arange(0, 1000, 1, {.dtype = float32});
   const Tensor pinned = cuda::pin_memory(x);

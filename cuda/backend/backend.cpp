@@ -25,7 +25,7 @@ CudaBackend& CudaBackend::get() {
 CudaBackend::CudaBackend() {
   int count = 0;
   GRADUS_CUDA(cudaGetDeviceCount(&count));
-  devices_.resize(static_cast<size_t>(count));
+  devices_ = std::vector<PerDevice>(static_cast<size_t>(count));
 }
 
 int CudaBackend::device_count() { return static_cast<int>(devices_.size()); }
@@ -52,15 +52,16 @@ DeviceInfo CudaBackend::info(int device) {
 
 CachingAllocator& CudaBackend::allocator(int device) {
   PerDevice& d = of(device);
+  if (CachingAllocator* made = d.allocator.load(std::memory_order_acquire)) return *made;  // every op comes here
   const std::lock_guard lock(mutex_);
-  if (!d.allocator) d.allocator = std::make_unique<CachingAllocator>(device);
+  if (!d.allocator) d.allocator = new CachingAllocator(device);
   return *d.allocator;
 }
 
 IndexFaults& CudaBackend::index_faults(int device) {
   PerDevice& d = of(device);
   const std::lock_guard lock(mutex_);
-  if (!d.index_faults) d.index_faults = std::make_unique<IndexFaults>();
+  if (!d.index_faults) d.index_faults = std::make_unique<IndexFaults>(device);
   return *d.index_faults;
 }
 
@@ -123,9 +124,7 @@ void CudaBackend::synchronize_stream(DeviceHandle handle) {
   index_faults(device).raise();
 }
 bool CudaBackend::is_stream_idle(DeviceHandle handle) {
-  const cudaError_t code = cudaStreamQuery(stream(handle));
-  if (code != cudaErrorNotReady) GRADUS_CUDA(code);
-  return code == cudaSuccess;
+  return is_over(cudaStreamQuery(stream(handle)), "cudaStreamQuery");
 }
 DeviceHandle CudaBackend::new_event() {
   cudaEvent_t e = nullptr;
@@ -141,9 +140,7 @@ void CudaBackend::stream_waits_for(DeviceHandle waiting, DeviceHandle handle) {
 }
 void CudaBackend::synchronize_event(DeviceHandle handle) { GRADUS_CUDA(cudaEventSynchronize(event(handle))); }
 bool CudaBackend::is_event_reached(DeviceHandle handle) {
-  const cudaError_t code = cudaEventQuery(event(handle));
-  if (code != cudaErrorNotReady) GRADUS_CUDA(code);
-  return code == cudaSuccess;
+  return is_over(cudaEventQuery(event(handle)), "cudaEventQuery");
 }
 
 void CudaBackend::record_stream(void* data, int device, DeviceHandle handle) {

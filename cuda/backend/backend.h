@@ -1,6 +1,7 @@
 // The plug-in's one Backend.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -44,7 +45,6 @@ class CudaBackend final : public Backend {
 
   void launched(const char* kernel, int code) override;
 
-  const PinnedMemory& pinned() const { return pinned_; }
   /// The indices that kernels found out of range on the selected device.
   IndexFaults& index_faults(int device);
   /// Waits for the thread's current stream on the device, and throws what went wrong.
@@ -54,7 +54,7 @@ class CudaBackend final : public Backend {
   CudaBackend();
 
   struct PerDevice {
-    std::unique_ptr<CachingAllocator> allocator;
+    std::atomic<CachingAllocator*> allocator = nullptr;
     std::unique_ptr<IndexFaults> index_faults;
     std::vector<cudaStream_t> spare_streams[2];  // plain, high priority
   };

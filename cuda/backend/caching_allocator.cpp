@@ -38,6 +38,7 @@ void* CachingAllocator::allocate(int64_t bytes) {
   block->live = true;
   block->op = "outside of ops";
   unattributed_.push_back(block);
+  has_unattributed_ = true;
   ++stats_.allocations;
   stats_.live += block->size;
   stats_.peak = std::max(stats_.peak, stats_.live);
@@ -70,14 +71,13 @@ void CachingAllocator::free(void* p, int64_t) noexcept {
 // ---- finding a block
 CachingAllocator::Block* CachingAllocator::take_cached(int64_t size, cudaStream_t stream) {
   const bool small = size <= small_request;
-  // A large block that serves a much smaller request would be missing elsewhere: it must be near enough in size, or be
-  // worth cutting. Small requests stay among themselves.
+  // The smallest that is large enough, but small requests stay among themselves.
   const auto best_in = [&](Pool& pool) -> Block* {
     Block key;
     key.size = size;
     for (auto it = pool.lower_bound(&key); it != pool.end(); ++it) {
       if ((*it)->small != small) continue;
-      if (*it && (*it)->stream != stream && !((*it)->freed && (*it)->freed->is_reached())) continue;
+      if ((*it)->stream != stream && !((*it)->freed && (*it)->freed->is_reached())) continue;
       return *it;
     }
     return nullptr;
@@ -172,30 +172,43 @@ void CachingAllocator::absorb_next(Block& block) {
 }
 
 void CachingAllocator::collect_pending() {
-  std::erase_if(pending_, [this](const Pending& pending) {
-    for (const PooledEvent& event : pending.events)
-      if (!event.is_reached()) return false;
-    make_free(*pending.block);
-    return true;
-  });
+  for (size_t i = 0; i < pending_.size();) {
+    if (!std::all_of(pending_[i].events.begin(), pending_[i].events.end(),
+                     [](const PooledEvent& event) { return event.is_reached(); })) {
+      ++i;
+      continue;
+    }
+    Block& block = *pending_[i].block;
+    std::swap(pending_[i], pending_.back());
+    pending_.pop_back();
+    make_free(block);
+  }
 }
 
-// Whole segments that nobody uses go back to the driver.
+// Whole segments that nobody uses go back to the driver. The device is past everything here, so blocks are joined
+// whatever streams they were of.
 void CachingAllocator::release_locked() {
   GRADUS_CUDA(cudaDeviceSynchronize());
   collect_pending();
-  for (auto& [stream, pool] : pools_)
-    for (auto it = pool.begin(); it != pool.end();) {
-      Block* const block = *it;
-      if (block->before || block->after) {
-        ++it;
-        continue;
+  std::vector<Block*> firsts;
+  for (auto& [data, block] : blocks_)
+    if (!block.before) firsts.push_back(&block);
+  for (Block* const first : firsts) {
+    for (Block* block = first; block; block = block->after) {
+      if (!is_cached(*block)) continue;
+      while (block->after && is_cached(*block->after)) {
+        pool_of(*block->after).erase(block->after);
+        pool_of(*block).erase(block);
+        absorb_next(*block);
+        pool_of(*block).insert(block);
       }
-      it = pool.erase(it);
-      stats_.cached -= block->size;
-      cudaFree(block->data);
-      blocks_.erase(block->data);
     }
+    if (first->after || !is_cached(*first)) continue;
+    pool_of(*first).erase(first);
+    stats_.cached -= first->size;
+    cudaFree(first->data);
+    blocks_.erase(first->data);
+  }
 }
 
 void CachingAllocator::release_cache() {
@@ -214,6 +227,7 @@ void CachingAllocator::record_stream(void* p, StreamOf where) {
 }
 
 void CachingAllocator::attribute_to(const char* op) {
+  if (!has_unattributed_.exchange(false, std::memory_order_relaxed)) return;
   const std::lock_guard lock(mutex_);
   for (Block* block : unattributed_) block->op = op;
   unattributed_.clear();

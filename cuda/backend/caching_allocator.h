@@ -2,6 +2,7 @@
 // device, so a training step must not call it.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -68,6 +69,7 @@ class CachingAllocator final : public Allocator {
   void collect_pending();
   void release_locked();
   Pool& pool_of(const Block& block) { return pools_[block.stream]; }
+  bool is_cached(Block& block) { return pool_of(block).count(&block) > 0; }
   [[noreturn]] void out_of_memory(int64_t bytes) const;
 
   const int device_;
@@ -77,6 +79,7 @@ class CachingAllocator final : public Allocator {
   std::unordered_map<void*, Block> blocks_;  // all of them, by address
   std::vector<Pending> pending_;
   std::vector<Block*> unattributed_;
+  std::atomic<bool> has_unattributed_ = false;
   std::set<cudaStream_t> streams_;
   MemoryStats stats_;
   int64_t limit_ = 0;

@@ -180,34 +180,38 @@ Preference preference_of(const Product& p) {
 // What stays the same between calls.
 struct Plan {
   Layout a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
-  size_t workspace_bytes;
+  bool found = false;  // whether the library has a way to compute it
+  cublasLtMatmulAlgo_t algorithm{};
+  size_t workspace_bytes = 0;
 
   Plan(const Product& p, cublasLtMatmulDesc_t operation)
       : a(layout_of(p.a, p.dtype, p.batch, p.m, p.k)),
         b(layout_of(p.b, p.dtype, p.batch, p.k, p.n)),
         c(layout_of(p.c, p.c_dtype, p.batch, p.m, p.n)) {
     cublasLtMatmulHeuristicResult_t best{};
-    int found = 0;
+    int count = 0;
     const Preference preference = preference_of(p);
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle_of(static_cast<int>(p.device)), operation, b.get(), a.get(), c.get(),
-                                       c.get(), preference.get(), 1, &best, &found);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-      fail_by(status == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : status, "cublasLtMatmulAlgoGetHeuristic",
-              p.text());
+                                       c.get(), preference.get(), 1, &best, &count);
+    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED)
+      fail_by(status, "cublasLtMatmulAlgoGetHeuristic", p.text());
+    found = status == CUBLAS_STATUS_SUCCESS && count > 0;
     algorithm = best.algo;
     workspace_bytes = best.workspaceSize;
   }
 };
 
-void run(const Product& p, void* c, const void* a, const void* b, const void* bias, bool accumulate) {
+// False when the library cannot add the bias in passing: then it is for the caller to put it into c before.
+bool run(const Product& p, void* c, const void* a, const void* b, const void* bias, bool accumulate) {
   static auto& plans = *new gradus::detail::LruCache<Product, Plan>(1024);
   const int device = static_cast<int>(p.device);
   const cublasLtHandle_t handle = handle_of(device);
   const Operation operation = operation_of(p, bias);
   const std::shared_ptr<const Plan> plan =
       plans.get(p, [&] { return std::make_shared<const Plan>(p, operation.get()); });
+  if (!plan->found && bias) return false;
+  if (!plan->found) fail_by(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic", p.text());
   Tensor workspace;  // freed at once: what the allocator gives out next in this stream runs later
   if (plan->workspace_bytes > 0)
     workspace = empty({static_cast<int64_t>(plan->workspace_bytes)}, {.dtype = uint8, .device = Device::cuda(device)});
@@ -221,6 +225,7 @@ void run(const Product& p, void* c, const void* a, const void* b, const void* bi
       stream_of(device));
   CudaBackend::get().launched("cublasLtMatmul", cudaGetLastError());
   if (status != CUBLAS_STATUS_SUCCESS) fail_by(status, "cublasLtMatmul", p.text());
+  return true;
 }
 
 // The bias as each row of c.
@@ -251,20 +256,24 @@ void gemm(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias, bool 
       if (x.size(0) == batch) return x;
       return as_strided(x, {batch, x.size(1), x.size(2)}, x.strides(), x.impl().offset + first * x.stride(0));
     };
-    const Tensor part_c = part(c), part_a = part(a), part_b = part(b);
-    const Product product{c.device().index,
-                          batch,
-                          c.size(1),
-                          c.size(2),
-                          k,
-                          static_cast<int64_t>(a.dtype()),
-                          static_cast<int64_t>(c.dtype()),
-                          Operand(part_a),
-                          Operand(part_b),
-                          Operand(part_c),
-                          fused_bias ? alignment_of(fused_bias) : 0};
-    run(product, const_cast<void*>(part_c.raw_data()), part_a.raw_data(), part_b.raw_data(), fused_bias,
-        accumulate || begins_with_bias);
+    const Tensor part_a = part(a), part_b = part(b);
+    Tensor part_c = part(c);
+    Product product{c.device().index,
+                    batch,
+                    c.size(1),
+                    c.size(2),
+                    k,
+                    static_cast<int64_t>(a.dtype()),
+                    static_cast<int64_t>(c.dtype()),
+                    Operand(part_a),
+                    Operand(part_b),
+                    Operand(part_c),
+                    fused_bias ? alignment_of(fused_bias) : 0};
+    void* const to = const_cast<void*>(part_c.raw_data());
+    if (run(product, to, part_a.raw_data(), part_b.raw_data(), fused_bias, accumulate || begins_with_bias)) continue;
+    kernels::copy(c.device(), part_c, as_rows(bias, part_c));
+    product.bias_alignment = 0;
+    run(product, to, part_a.raw_data(), part_b.raw_data(), nullptr, true);
   }
 }
 

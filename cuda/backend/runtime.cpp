@@ -108,9 +108,9 @@ PooledEvent::~PooledEvent() {
   spare().of_device[device_].push_back(handle_);
 }
 
-bool PooledEvent::is_reached() const {
+bool PooledEvent::is_reached() const noexcept {
   const cudaError_t code = cudaEventQuery(handle_);
-  if (code != cudaErrorNotReady) GRADUS_CUDA(code);
+  if (code != cudaSuccess) cudaGetLastError();
   return code == cudaSuccess;
 }
 

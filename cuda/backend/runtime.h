@@ -20,6 +20,16 @@ inline void check(int code, const char* what) {
 /// Whether the context is lost: nothing but an end of the process helps.
 bool is_sticky(int code);
 
+/// What a query said: whether it is over. Throws DeviceError for a failed device.
+inline bool is_over(cudaError_t code, const char* what) {
+  if (code == cudaErrorNotReady) {
+    cudaGetLastError();  // it is no error, and must not be taken for one of the next launch
+    return false;
+  }
+  check(code, what);
+  return true;
+}
+
 /// GRADUS_SYNC=1: wait after every kernel, so that an error is thrown where it was made.
 bool synchronous();
 
@@ -62,7 +72,8 @@ class PooledEvent {
     std::swap(handle_, other.handle_);
     return *this;
   }
-  bool is_reached() const;
+  /// False also when the device has failed: nothing may be used again then.
+  bool is_reached() const noexcept;
   cudaEvent_t get() const { return handle_; }
 
  private:

@@ -7,14 +7,15 @@ namespace {
 
 void* written(Tensor& y) { return const_cast<void*>(y.raw_data()); }
 
-// Memory that is not pinned has been read when the call returns; pinned memory, when the device has done so: it is
-// waited for, because the caller may change the tensor at once.
+// Memory that is not pinned has been read when the call returns; pinned memory, ours or anybody's, when the device has
+// done so: it is waited for, because the caller may change the tensor at once.
 void to_device(Tensor& y, const Tensor& x) {
   const int device = y.device().index;
   GRADUS_CUDA(cudaMemcpyAsync(written(y), x.raw_data(), static_cast<size_t>(x.nbytes()), cudaMemcpyHostToDevice,
                               stream_of(device)));
-  CudaBackend& backend = CudaBackend::get();
-  if (backend.pinned().owns(x.raw_data())) backend.wait(device);
+  cudaPointerAttributes source;
+  GRADUS_CUDA(cudaPointerGetAttributes(&source, x.raw_data()));
+  if (source.type != cudaMemoryTypeUnregistered) CudaBackend::get().wait(device);
 }
 
 void to_host(Tensor& y, const Tensor& x) {

@@ -42,15 +42,18 @@ namespace gradus::emulation {
 
 /// One for each kernel (each instantiation of a template) that the program could launch.
 struct KernelRecord {
-  explicit KernelRecord(const char* signature);
+  KernelRecord(const char* signature, const void* function);
   std::string name;
-  std::atomic<uint64_t> grids = 0;  ///< that have run
+  std::atomic<uint64_t> grids = 0;         ///< that have run
+  std::atomic<size_t> dynamic_shared = 0;  ///< what cudaFuncSetAttribute has granted
 };
 template <auto kernel>
 struct RecordOf {
   static const char* signature() { return __PRETTY_FUNCTION__; }
-  static inline KernelRecord record{signature()};
+  static inline KernelRecord record{signature(), reinterpret_cast<const void*>(kernel)};
 };
+/// The record of the kernel that starts at an address, or null.
+KernelRecord* record_of(const void* function);
 
 /// The launch of a kernel goes into the stream's queue (runtime.cpp).
 void launch(cudaStream_t stream, KernelRecord& kernel, dim3 grid, dim3 block, size_t shared_bytes,

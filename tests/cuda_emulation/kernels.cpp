@@ -2,6 +2,7 @@
 // to the file that GRADUS_EMULATION_REPORT names.
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +14,11 @@ namespace {
 // Kernels enter themselves before main() or when the plug-in is loaded, by one thread.
 std::vector<const KernelRecord*>& all() {
   static auto* records = new std::vector<const KernelRecord*>;
+  return *records;
+}
+
+std::map<const void*, KernelRecord*>& by_function() {
+  static auto* records = new std::map<const void*, KernelRecord*>;
   return *records;
 }
 
@@ -38,6 +44,14 @@ struct Report {
 
 }  // namespace
 
-KernelRecord::KernelRecord(const char* signature) : name(name_in(signature)) { all().push_back(this); }
+KernelRecord::KernelRecord(const char* signature, const void* function) : name(name_in(signature)) {
+  all().push_back(this);
+  by_function()[function] = this;
+}
+
+KernelRecord* record_of(const void* function) {
+  const auto found = by_function().find(function);
+  return found == by_function().end() ? nullptr : found->second;
+}
 
 }  // namespace gradus::emulation

@@ -91,7 +91,9 @@ void launch(cudaStream_t stream, KernelRecord& kernel, dim3 grid, dim3 block, si
   }
   const auto run = [&kernel, grid, block, shared_bytes, thread = std::move(thread)] {
     ++kernel.grids;
-    run_grid(kernel.name.c_str(), grid, block, shared_bytes, thread);
+    run_grid(
+        kernel.name.c_str(), grid, block, shared_bytes, thread,
+        kernel.dynamic_shared >= shared_bytes && kernel.dynamic_shared > 0 ? max_shared_bytes : usual_shared_bytes);
   };
   enqueue(id_of(stream), {run, kernel.name});
 }
@@ -249,7 +251,15 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *greatest = -1;
   return done(cudaSuccess);
 }
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return done(cudaSuccess); }
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
+  emulation::KernelRecord* const kernel = emulation::record_of(function);
+  if (!kernel) return done(cudaErrorInvalidDeviceFunction);
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
+      static_cast<size_t>(value) > emulation::max_shared_bytes)
+    return done(cudaErrorInvalidValue);
+  kernel->dynamic_shared = static_cast<size_t>(value);
+  return done(cudaSuccess);
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   if (id_of(stream) == 0 || !valid(stream)) return done(cudaErrorInvalidResourceHandle);
   emulation::end_stream(id_of(stream));

@@ -65,7 +65,8 @@ class SharedMemory {
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  void start(size_t dynamic_bytes) {
+  void start(size_t dynamic_bytes, size_t limit) {
+    limit_ = limit;
     sanitizers::unpoison(memory_, used_);
     // Fresh pages, so that ThreadSanitizer does not take the next block's threads for this one's; filled here because
     // a thread of the block would seem to race with its neighbours.
@@ -102,9 +103,10 @@ class SharedMemory {
   size_t take(size_t bytes, size_t alignment, const char* name) {
     const size_t first = (used_ + alignment - 1) / alignment * alignment;
     payload_ += bytes;
-    if (payload_ > max_shared_bytes || first + bytes + 2 * red_zone > capacity || arrays_.size() == max_arrays)
+    if (payload_ > limit_ || first + bytes + 2 * red_zone > capacity || arrays_.size() == max_arrays)
       throw Error("wants " + std::to_string(payload_) + " bytes of shared memory for its block; the device has " +
-                  std::to_string(max_shared_bytes));
+                  std::to_string(limit_) +
+                  (limit_ < max_shared_bytes ? " for a kernel without cudaFuncSetAttribute" : ""));
     if (!sanitizers::races) std::memset(memory_ + first, uninitialised, bytes);
     used_ = first + bytes;
     arrays_.push_back(name);
@@ -123,7 +125,7 @@ class SharedMemory {
   }
 
   char* memory_;
-  size_t used_ = 0, dynamic_ = 0, payload_ = 0;
+  size_t used_ = 0, dynamic_ = 0, payload_ = 0, limit_ = usual_shared_bytes;
   std::vector<std::pair<size_t, size_t>> zones_;  // zone i + 1 lies behind array i
   std::vector<const char*> arrays_;
 };
@@ -136,11 +138,13 @@ class Scheduler {
     return scheduler;
   }
 
-  void run(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
+  void run(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, size_t shared_limit,
+           const std::function<void()>& body) {
     if (running_) fail("launches a kernel, " + std::string(kernel) + ", which the emulation does not do from a kernel");
     kernel_ = kernel;
     body_ = &body;
     shared_bytes_ = shared_bytes;
+    shared_limit_ = shared_limit;
     random_ = Random(order.seed);
     place.grid_dim = grid;
     place.block_dim = block;
@@ -265,7 +269,7 @@ class Scheduler {
     total.threads += count_;
     ++block_number_;
     place.block = block;
-    shared_.start(shared_bytes_);
+    shared_.start(shared_bytes_, shared_limit_);
     threads_.assign(count_, {});
     for (size_t i = 0; i < count_; ++i) {
       const unsigned n = static_cast<unsigned>(i), x = place.block_dim.x, y = place.block_dim.y;
@@ -468,7 +472,7 @@ class Scheduler {
 
   const char* kernel_ = "";
   const std::function<void()>* body_ = nullptr;
-  size_t shared_bytes_ = 0, count_ = 0;
+  size_t shared_bytes_ = 0, shared_limit_ = usual_shared_bytes, count_ = 0;
   Random random_{0};
   SharedMemory shared_;
   struct Array {
@@ -513,9 +517,9 @@ Order current_order() { return order; }
 Counters counters() { return total; }
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes,
-              const std::function<void()>& thread) {
+              const std::function<void()>& thread, size_t shared_limit) {
   check_launch(kernel, grid, block, dynamic_shared_bytes);
-  Scheduler::current().run(kernel, grid, block, dynamic_shared_bytes, thread);
+  Scheduler::current().run(kernel, grid, block, dynamic_shared_bytes, shared_limit, thread);
 }
 
 void* shared_array(SharedKey& key, size_t bytes, size_t alignment, const char* name) {

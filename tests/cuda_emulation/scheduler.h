@@ -46,16 +46,17 @@ struct Counters {
 };
 Counters counters();
 
-/// Limits of the device that is imitated.
+/// Limits of the device that is imitated. A kernel has the lesser amount of shared memory, static and dynamic together,
+/// unless it was given more by cudaFuncSetAttribute.
 inline constexpr unsigned max_threads_per_block = 1024;
-inline constexpr size_t max_shared_bytes = 227 * 1024;
+inline constexpr size_t max_shared_bytes = 227 * 1024, usual_shared_bytes = 48 * 1024;
 
 /// Throws Error for a launch that the device would refuse.
 void check_launch(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes);
 
 /// Runs `thread` once for every thread of the grid, and returns when all have ended. Throws Error.
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t dynamic_shared_bytes,
-              const std::function<void()>& thread);
+              const std::function<void()>& thread, size_t shared_limit = usual_shared_bytes);
 
 // ---- what device.h asks for, on a thread of a running grid
 

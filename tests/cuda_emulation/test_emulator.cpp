@@ -214,6 +214,18 @@ TEST_CASE("launches that the device would refuse") {
   CHECK_THAT(launch(1, 32, 300000), ContainsSubstring("shared memory"));
 }
 
+TEST_CASE("static and dynamic shared memory count together, until a kernel was given more") {
+  const auto both = [] {
+    GRADUS_SHARED(float, part, [2048]);  // 8 KiB
+    part[threadIdx.x] = 0;
+  };
+  CHECK_NOTHROW(run_grid("both", 1, 32, 40 << 10, both));
+  CHECK_THROWS_WITH(run_grid("both", 1, 32, (40 << 10) + 16, both), ContainsSubstring("without cudaFuncSetAttribute"));
+  CHECK_NOTHROW(run_grid("both", 1, 32, 200 << 10, both, gradus::emulation::max_shared_bytes));
+  CHECK_THROWS_WITH(run_grid("both", 1, 32, 220 << 10, both, gradus::emulation::max_shared_bytes),
+                    ContainsSubstring("shared memory"));
+}
+
 TEST_CASE("after an error the next grid runs as if nothing had been") {
   std::vector<float> y(64);
   for (int i = 0; i < 10; ++i) {
