@@ -11,6 +11,7 @@
 #include <gradus/core/random.h>
 #include <gradus/gradus.h>
 
+#include "beside_cpu.h"
 #include "catch.h"
 
 namespace rows_against_cpu {
@@ -18,8 +19,8 @@ namespace rows_against_cpu {
 using namespace gradus;
 using Tensors = std::vector<Tensor>;
 
-inline const std::vector<Dtype> floats = {float32, float64, float16, bfloat16};
-inline const std::vector<Dtype> all_dtypes = {float32, float64, float16, bfloat16, int32, int64, uint8, boolean};
+using beside_cpu::every_dtype;
+inline const std::vector<Dtype>& floats = beside_cpu::floating;
 
 /// One unit in the last place, with room for another order of a few thousand additions.
 inline double tolerance(Dtype dtype) {

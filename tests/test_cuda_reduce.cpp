@@ -46,7 +46,7 @@ const double nan_value = std::numeric_limits<double>::quiet_NaN(), infinity = st
 }  // namespace
 
 TEST_CASE("sums") {
-  for (const Dtype dtype : all_dtypes) {
+  for (const Dtype dtype : every_dtype) {
     for (const Shape& shape : shapes) {
       // Sums of thousands of numbers of either sign lose digits: to their size, not to that of the result.
       const double factor = dtype == float32 || dtype == float64 ? 10 : 1;
@@ -73,7 +73,7 @@ TEST_CASE("sums of more rows and columns than there are blocks") {
 }
 
 TEST_CASE("products") {
-  for (const Dtype dtype : all_dtypes) {
+  for (const Dtype dtype : every_dtype) {
     for (const Shape& shape : shapes) {
       const Tensor x = is_floating(dtype) ? (sample(shape, float32) * 0.02 + 1.0).to(dtype) : sample(shape, dtype);
       check_reduce(kernels::reduce_prod, x, sum_dtype(dtype), 20);
@@ -83,7 +83,7 @@ TEST_CASE("products") {
 }
 
 TEST_CASE("any and all") {
-  for (const Dtype dtype : all_dtypes) {
+  for (const Dtype dtype : every_dtype) {
     for (const Shape& shape : shapes)
       for (const auto* kernel : {&kernels::reduce_any, &kernels::reduce_all}) {
         const bool all = kernel == &kernels::reduce_all;
@@ -105,7 +105,7 @@ TEST_CASE("any and all") {
 }
 
 TEST_CASE("extremes and their first positions") {
-  for (const Dtype dtype : all_dtypes) {
+  for (const Dtype dtype : every_dtype) {
     for (const Shape& shape : shapes) check_extremes(sample(shape, dtype));  // integers and sixteen bits have ties
     check_extremes(empty({0, 3, 2}, {.dtype = dtype}));
     check_extremes(zeros({2, 50, 1}, {.dtype = dtype}));
@@ -139,7 +139,7 @@ TEST_CASE("cumulative sums") {
   const std::vector<Shape> cases = {{1, 1, 1},    {9, 5, 1},     {3, 32, 1}, {2, 100, 1}, {2, 257, 1},
                                     {2, 4096, 1}, {2, 10000, 1}, {3, 5, 4},  {2, 256, 3}, {2, 1000, 3},
                                     {1, 2, 300},  {0, 2, 3},     {2, 0, 3},  {0, 4, 1}};
-  for (const Dtype dtype : all_dtypes)
+  for (const Dtype dtype : every_dtype)
     for (const Shape& shape : cases) {
       INFO(text(sample(shape, dtype)));
       check_slot({empty(shape, {.dtype = sum_dtype(dtype)})}, {sample(shape, dtype)},
