@@ -80,10 +80,18 @@ inline std::string difference(const Tensor& actual, const Tensor& expected) {
   return "differs by " + std::to_string(max(abs(x - y)).item<double>()) + ", allowed are " + std::to_string(limit);
 }
 
-/// Calls f under several orders of threads.
+/// Of some orders of threads those to run in: ThreadSanitizer sees a race in any, so that one will do.
+inline std::vector<uint64_t> orders(const std::vector<uint64_t>& seeds) {
+#if defined(__SANITIZE_THREAD__)
+  return {seeds.back()};
+#else
+  return seeds;
+#endif
+}
+/// Calls f under several orders.
 template <class F>
 void under_seeds(F f) {
-  for (const uint64_t seed : {0u, 1u, 2u}) {
+  for (const uint64_t seed : orders({0, 1, 2})) {
     const emulated::Seed order(seed);
     CAPTURE(seed);
     f();

@@ -25,7 +25,7 @@ template <class Op>
 void check(const std::vector<Tensor>& inputs, std::initializer_list<uint64_t> seeds, Op op) {
   const Tensor g = randn(op(inputs).shape()).to(inputs[0].dtype());
   const std::vector<Tensor> here = with_gradients(cpu, inputs, g, op);
-  for (const uint64_t seed : seeds) {
+  for (const uint64_t seed : orders(seeds)) {
     const emulated::Seed order(seed);
     const std::vector<Tensor> there = with_gradients(gpu, inputs, g, op);
     for (size_t i = 0; i < here.size(); ++i) {

@@ -49,7 +49,7 @@ void check(const Problem& problem, Dtype dtype, bool with_bias, std::initializer
   const Tensor bias = with_bias ? randn({problem.w[0]}).to(dtype) : Tensor();
   const Tensor g = randn(conv2d(x, w, {}, problem.params).shape()).to(dtype);
   const Results here = run(cpu, x, w, bias, g, args);
-  for (const uint64_t seed : seeds) {
+  for (const uint64_t seed : orders(seeds)) {
     INFO("seed " << seed);
     const emulated::Seed order(seed);
     const Results there = run(gpu, x, w, bias, g, args);

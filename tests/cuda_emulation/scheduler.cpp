@@ -153,7 +153,7 @@ class Scheduler {
     try {
       run_blocks(grid);
     } catch (...) {  // fibers were left in the middle of their work
-      fibers_.clear();
+      for (auto& set : fibers_) set.clear();
       spare_.clear();
       warps_.clear();
       error_.clear();
@@ -306,7 +306,7 @@ class Scheduler {
   // What a fiber does that runs no thread: it takes the next one. Leaves for good when there is none.
   static void begin(void* self) { static_cast<Scheduler*>(self)->work(); }
   void work() {
-    for (bool used = false;;) {
+    for (uint64_t used_for = 0;;) {  // the block of which it ran a thread
       Thread* next = take();
       if (!next) {
         retire();
@@ -314,12 +314,12 @@ class Scheduler {
       } else if (next->fiber) {
         retire();
         go_to(*next->fiber);
-      } else if (used && sanitizers::races) {
+      } else if (used_for == block_number_ && sanitizers::races) {
         handed_over_ = next;
         retire();
         go_to(*spare());
       } else {
-        used = true;
+        used_for = block_number_;
         start(*next);
       }
     }
@@ -428,17 +428,20 @@ class Scheduler {
   void retire() {
     if (!sanitizers::races) spare_.push_back(running_fiber_);
   }
-  // ThreadSanitizer would take a stack that is used again for a race, and a thread of the last block for one of this.
-  // All are made beforehand: what a fiber allocates, another could not free without a report.
+  // ThreadSanitizer would take a stack that another thread uses again for a race: there a fiber runs one thread of a
+  // block. Two sets of fibers take turns, so that it tells the threads of a block from those of the next; to make them
+  // for each block would take most of the time. All are made beforehand: what a fiber allocates, another could not free
+  // without a report.
   void recycle() {
     if (!sanitizers::races) return;
-    fibers_.clear();
     spare_.clear();
-    for (size_t i = 0; i <= count_; ++i) add_fiber();
+    for (const auto& fiber : fibers_[block_number_ % 2]) spare_.push_back(fiber.get());
+    while (spare_.size() <= count_) add_fiber();
   }
   void add_fiber() {
-    fibers_.push_back(std::make_unique<Fiber>(&Scheduler::begin, this));
-    spare_.push_back(fibers_.back().get());
+    auto& set = fibers_[sanitizers::races ? block_number_ % 2 : 0];
+    set.push_back(std::make_unique<Fiber>(&Scheduler::begin, this));
+    spare_.push_back(set.back().get());
   }
 
   // ---- errors
@@ -494,7 +497,7 @@ class Scheduler {
   std::string error_;
   Fiber host_;
   Fiber* running_fiber_ = &host_;
-  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<std::unique_ptr<Fiber>> fibers_[2];
   std::vector<Fiber*> spare_;
 };
 
