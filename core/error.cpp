@@ -20,7 +20,11 @@ GRADUS_ERROR_MEMBERS(ValueError)
 GRADUS_ERROR_MEMBERS(GradError)
 GRADUS_ERROR_MEMBERS(IoError)
 GRADUS_ERROR_MEMBERS(CheckpointError)
-GRADUS_ERROR_MEMBERS(CommError)
+
+CommError::CommError(const std::string& message, Kind kind_, int rank_, const char* op_, int64_t seq_)
+    : Error(message), kind(kind_), rank(rank_), op(op_), seq(seq_) {}
+CommError::CommError(const CommError&) = default;
+CommError::~CommError() = default;
 
 OutOfMemoryError::OutOfMemoryError(const std::string& message, int64_t requested_bytes, int64_t live_bytes,
                                    int64_t cached_bytes)

@@ -35,8 +35,28 @@ GRADUS_DEFINE_ERROR(ValueError, "An option has a value that makes no sense.")
 GRADUS_DEFINE_ERROR(GradError, "Misuse of autograd: no graph, a freed graph, a tensor modified in place.")
 GRADUS_DEFINE_ERROR(IoError, "A file cannot be read or written, or its content is malformed.")
 GRADUS_DEFINE_ERROR(CheckpointError, "A checkpoint is missing, damaged, or does not fit the program.")
-GRADUS_DEFINE_ERROR(CommError, "A collective operation between processes failed.")
 #undef GRADUS_DEFINE_ERROR
+
+/// Processes that work together could not: one is gone, hangs, asks for something else, or never came. A group that has
+/// thrown it is closed: all it still had to do fails likewise, on every rank.
+class GRADUS_API CommError : public Error {
+ public:
+  enum class Kind : uint8_t {
+    setup,      ///< the processes did not find each other
+    timeout,    ///< a rank did not answer in time
+    peer_lost,  ///< a process ended, or the connection to it did
+    mismatch,   ///< ranks asked for different operations, or tensors that do not fit together
+    aborted,    ///< another rank had failed before, or the group was closed
+  };
+  explicit CommError(const std::string& message, Kind kind = Kind::setup, int rank = -1, const char* op = "",
+                     int64_t seq = -1);
+  CommError(const CommError&);
+  ~CommError() override;
+  Kind kind;
+  int rank;        ///< the one to blame, in the group's numbering; -1 when nobody knows
+  std::string op;  ///< such as "all_reduce"; empty outside of an operation
+  int64_t seq;     ///< the operation's number in its group; -1 outside of an operation
+};
 
 /// An allocation failed even after the cache was released. Figures in bytes. The failed operation leaves its inputs and
 /// the graph as they were, so a program may catch this, use less, and go on.

@@ -1,0 +1,107 @@
+// Processes that work on one problem, and what they do together: the collective operations.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <gradus/core/tensor.h>
+#include <gradus/distributed/env.h>
+
+namespace gradus::dist {
+
+enum class ReduceOp : uint8_t { sum, mean, product, min, max };
+
+namespace detail {
+class Group;
+class Task;
+}  // namespace detail
+
+/// An operation that was begun. The tensors that it reads and writes belong to it until wait().
+class GRADUS_API Work {
+ public:
+  /// One that is done already.
+  Work();
+  explicit Work(Ref<detail::Task> task);
+  Work(const Work&);
+  Work(Work&&) noexcept;
+  Work& operator=(Work) noexcept;
+  ~Work();
+
+  bool done() const;
+  /// Waits for the result: this thread for a tensor on the CPU, the current stream for one on a CUDA device. Throws
+  /// CommError when the operation failed; again when called again.
+  void wait() const;
+
+ private:
+  Ref<detail::Task> task_;
+};
+
+/// The ranks of a group call the same operations in the same order. Each operation is compared among the ranks first:
+/// different ones, or tensors that do not fit together, are a CommError (mismatch) on every rank, which names both. One
+/// that takes longer than the group's timeout, a process that dies or another rank's failure are CommErrors, too; the
+/// group is closed then.
+///
+/// Operations run one after the other on a thread of the group, beside the program. Tensors are contiguous, of the
+/// same dtype on all ranks, and on the CPU (by Gloo) or a CUDA device (by NCCL); 16-bit floats are summed in float32.
+/// A ProcessGroup is a handle: a copy is the same group. One made by default is this process alone, where each
+/// operation is done at once.
+class GRADUS_API ProcessGroup {
+ public:
+  ProcessGroup();
+  explicit ProcessGroup(Ref<detail::Group> group);
+  ProcessGroup(const ProcessGroup&);
+  ProcessGroup(ProcessGroup&&) noexcept;
+  ProcessGroup& operator=(ProcessGroup) noexcept;
+  ~ProcessGroup();
+
+  int rank() const;
+  int size() const;
+  /// Where this process is to work: cuda:<local rank>, or cpu.
+  Device device() const;
+  const Env& env() const;
+
+  // ---- n is the group's size; x of each rank has the same shape unless said otherwise
+  /// x becomes the sum (or another reduction) of all ranks' x.
+  [[nodiscard]] Work all_reduce(const Tensor& x, ReduceOp op = ReduceOp::sum);
+  /// x becomes the root's x.
+  [[nodiscard]] Work broadcast(const Tensor& x, int root = 0);
+  /// As all_reduce, on the root only; elsewhere x keeps its values.
+  [[nodiscard]] Work reduce(const Tensor& x, int root = 0, ReduceOp op = ReduceOp::sum);
+  /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1).
+  [[nodiscard]] Work all_gather(const Tensor& all, const Tensor& x);
+  /// x (d0, ...) becomes this rank's part of the reduction of all ranks' `all` (n * d0, ...).
+  [[nodiscard]] Work reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op = ReduceOp::sum);
+  /// Part r of `from` (n * d0, ...) goes to rank r; part r of `to` comes from it.
+  [[nodiscard]] Work all_to_all(const Tensor& to, const Tensor& from);
+  /// On the root, all (n * d0, ...) becomes the ranks' x; elsewhere `all` may be undefined.
+  [[nodiscard]] Work gather(const Tensor& all, const Tensor& x, int root = 0);
+  /// x becomes this rank's part of the root's `all`; elsewhere `all` may be undefined.
+  [[nodiscard]] Work scatter(const Tensor& x, const Tensor& all, int root = 0);
+  /// To and from one other rank. Messages of one pair arrive in order; sends and receives of both must fit together.
+  [[nodiscard]] Work send(const Tensor& x, int to);
+  [[nodiscard]] Work recv(const Tensor& x, int from);
+  /// Returns when all ranks have come.
+  void barrier();
+  /// Each rank's text, in their order; for small things that are no tensors.
+  std::vector<std::string> all_gather_text(const std::string& text);
+
+  /// Ranks that give the same `color` (0 or more) become a group, in the order of this one; all call it. With -1 one
+  /// gets a group of itself alone.
+  ProcessGroup split(int color);
+  /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too.
+  void close();
+
+ private:
+  Ref<detail::Group> group_;
+};
+
+struct InitOptions {
+  Env env = Env::detect();
+  double timeout = 120;  ///< seconds that an operation, or meeting at the start, may take
+};
+/// Meets the other processes of the job; one process without a launcher is a group of its own. Ignores SIGPIPE.
+GRADUS_API ProcessGroup init(const InitOptions& options = {});
+
+}  // namespace gradus::dist
