@@ -29,6 +29,19 @@ GRADUS_API void register_hook(const Tensor& x, TensorHook hook);
 /// overlaps.
 GRADUS_API void on_grad_ready(const Tensor& leaf, GradReadyHook hook);
 
+/// Gives the leaf's gradient a place: from now on backward() writes it to `memory`, a tensor of the leaf's shape, dtype
+/// and device without history, such as a view into a buffer that is communicated; grad() is that tensor then.
+/// Afterwards as ever: backward() adds to a gradient that is there, and zero_grad() takes it away. A backward with
+/// create_graph leaves its gradient elsewhere, because that has a history. An undefined `memory` ends it.
+GRADUS_API void keep_grad_in(const Tensor& leaf, const Tensor& memory);
+
+/// Called with true when the backward has ended, or with false when an exception has ended it (then what the hook
+/// throws is lost).
+using BackwardEndHook = std::function<void(bool completed)>;
+/// Asks, from a hook, to be called once at the end of the backward that is running on this thread; of one inside
+/// another, at the end of the outermost. GradError when none is running.
+GRADUS_API void on_backward_end(BackwardEndHook hook);
+
 /// A function of several tensors, for checkpoint() and gradcheck().
 using TensorFunction = std::function<Tensor(std::span<const Tensor>)>;
 

@@ -1,6 +1,7 @@
 // Backward: one run over the graph on the calling thread. Every node that is reached belongs to the run until it ends;
 // contributions are counted, and a node is applied when its last one has arrived. No map, no recursion.
 #include <atomic>
+#include <exception>
 #include <vector>
 
 #include <gradus/autograd/autograd.h>
@@ -77,20 +78,23 @@ class Run {
     roots_.push_back(Ref<Node>(node));
   }
 
+  /// Everything, and then the hooks that asked for the end.
   void execute() {
-    discover();
-    for (const Ref<Node>& root : roots_)
-      if (root->pending == 0 && !is_ready(root.get())) ready_.push_back(root.get());
-    for (size_t unfetched = order_.size(); !ready_.empty();) {
-      if (unfetched > ahead) fetch(order_[--unfetched - ahead]);
-      Node* node = ready_.back();
-      ready_.pop_back();
-      Tensor g = std::move(node->arriving);
-      node->arriving = {};
-      if (g.defined()) visit(node, std::move(g));
-      for (const Ref<Node>& next : node->edges())
-        if (next && counts(next.get()) && --next->pending == 0) ready_.push_back(next.get());
+    try {
+      differentiate();
+    } catch (...) {
+      end(false);
+      throw;
     }
+    if (const std::exception_ptr failure = end(true)) std::rethrow_exception(failure);
+  }
+
+  /// Has the hook called at the end of the run inside which all others run.
+  static void call_at_end(BackwardEndHook hook) {
+    GRADUS_CHECK(current, GradError, "on_backward_end: no backward is running on this thread; call it from a hook");
+    Run* outermost = current;
+    while (outermost->outer_) outermost = outermost->outer_;
+    outermost->at_end_.push_back(std::move(hook));
   }
 
   /// The captured gradient of a tensor given to capture().
@@ -108,6 +112,36 @@ class Run {
     uint8_t flags;
     Tensor arriving;
   };
+
+  void differentiate() {
+    discover();
+    for (const Ref<Node>& root : roots_)
+      if (root->pending == 0 && !is_ready(root.get())) ready_.push_back(root.get());
+    for (size_t unfetched = order_.size(); !ready_.empty();) {
+      if (unfetched > ahead) fetch(order_[--unfetched - ahead]);
+      Node* node = ready_.back();
+      ready_.pop_back();
+      Tensor g = std::move(node->arriving);
+      node->arriving = {};
+      if (g.defined()) visit(node, std::move(g));
+      for (const Ref<Node>& next : node->edges())
+        if (next && counts(next.get()) && --next->pending == 0) ready_.push_back(next.get());
+    }
+  }
+
+  // Calls the hooks, those too that a hook adds; returns the first of their exceptions.
+  std::exception_ptr end(bool completed) {
+    std::exception_ptr failure;
+    for (size_t i = 0; i < at_end_.size(); ++i) {
+      const BackwardEndHook hook = std::move(at_end_[i]);
+      try {
+        hook(completed);
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
+      }
+    }
+    return failure;
+  }
 
   bool counts(const Node* node) const { return !restricted_ || (node->flags & needed); }
 
@@ -238,10 +272,21 @@ class Run {
     accumulate(node->arriving, std::move(g));
   }
 
+  // Where the leaf's gradient belongs, if that is given and a gradient without history can be there.
+  static const Tensor* home_of(Node* node) {
+    if (!node->has_extras() || grad_enabled()) return nullptr;
+    const Tensor& home = node->extras().home;
+    return home.defined() && home.device() == node->device() && home.dtype() == node->dtype() ? &home : nullptr;
+  }
+
   // The leaf's gradient is complete: add it to grad(), and tell who waits for it.
   void finish_leaf(Node* node, Tensor g) {
+    const Tensor* home = home_of(node);
+    if (home && node->gradient.defined() && !node->gradient.is(*home)) node->gradient = copied(*home, node->gradient);
     if (!node->gradient.defined()) {
-      node->gradient = grad_enabled() || sole_owner(g) ? std::move(g) : dense_copy(g);
+      node->gradient = home                              ? copied(*home, g)
+                       : grad_enabled() || sole_owner(g) ? std::move(g)
+                                                         : copied(empty_like(g), g);
     } else if (grad_enabled()) {
       node->gradient = node->gradient + g;
     } else {
@@ -253,10 +298,10 @@ class Run {
       for (const GradReadyHook& hook : std::vector<GradReadyHook>(node->extras().on_ready)) hook(node->gradient);
   }
 
-  static Tensor dense_copy(const Tensor& x) {
-    Tensor y = empty(x.shape(), {.dtype = x.dtype(), .device = x.device()});
-    kernels::copy(x.device(), y, x);
-    return y;
+  static Tensor copied(Tensor to, const Tensor& from) {
+    to.impl().storage->bump_version();
+    kernels::copy(to.device(), to, from);
+    return to;
   }
 
   static constexpr uint8_t visited = 4;
@@ -273,6 +318,7 @@ class Run {
   std::vector<Ref<Node>> roots_;
   std::vector<Node*> ready_;
   std::vector<std::pair<Node*, Tensor>> results_;
+  std::vector<BackwardEndHook> at_end_;
 };
 thread_local Run* Run::current = nullptr;
 
@@ -297,6 +343,8 @@ Tensor seed_for(const char* op, const Tensor& root, const Tensor& gradient) {
 }
 
 }  // namespace
+
+void on_backward_end(BackwardEndHook hook) { Run::call_at_end(std::move(hook)); }
 
 void Tensor::backward() const { backward({}); }
 

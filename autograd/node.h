@@ -17,10 +17,11 @@ using TensorHook = std::function<Tensor(const Tensor& gradient)>;
 /// Called when the gradient of a leaf is complete in this backward.
 using GradReadyHook = std::function<void(const Tensor& leaf_gradient)>;
 
-/// What few nodes have: hooks, and in anomaly mode the place of the call.
+/// What few nodes have: hooks, where a leaf's gradient belongs, and in anomaly mode the place of the call.
 struct NodeExtras {
   std::vector<TensorHook> hooks;
   std::vector<GradReadyHook> on_ready;
+  Tensor home;
   std::string where;
 };
 

@@ -45,4 +45,15 @@ void on_grad_ready(const Tensor& leaf, GradReadyHook hook) {
   Node::of(leaf)->extras().on_ready.push_back(std::move(hook));
 }
 
+void keep_grad_in(const Tensor& leaf, const Tensor& memory) {
+  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "keep_grad_in: want a leaf that requires grad");
+  if (memory.defined()) {
+    GRADUS_CHECK(memory.shape() == leaf.shape(), ShapeError, "keep_grad_in: memory {} for a leaf {}", memory.shape(),
+                 leaf.shape());
+    detail::check_same("keep_grad_in", leaf, memory);
+    GRADUS_CHECK(!memory.requires_grad(), GradError, "keep_grad_in: the memory has a history; give memory.detach()");
+  }
+  Node::of(leaf)->extras().home = memory;
+}
+
 }  // namespace gradus

@@ -78,6 +78,87 @@ TEST_CASE("hooks see and replace gradients; readiness comes once, when the leaf 
   CHECK(ready == 1);
 }
 
+TEST_CASE("a gradient is kept in memory that was given, summed and zeroed as any other") {
+  const Tensor flat = full({4}, 7, {.dtype = float64}), x = leaf({1, 2}), y = leaf({3, 4});
+  const Tensor place = as_strided(flat, {2}, {1}, 1);
+  keep_grad_in(x, place);
+  CHECK_FALSE(x.grad().defined());
+  sum(x * y).backward();
+  CHECK(x.grad().is(place));
+  CHECK(equal(flat, tensor({7, 3, 4, 7}, {.dtype = float64})));
+  CHECK(y.grad().impl().storage != flat.impl().storage);
+  sum(x * y + x).backward();
+  CHECK(equal(flat, tensor({7, 7, 9, 7}, {.dtype = float64})));
+  x.set_grad({});
+  sum(x * y).backward();
+  CHECK(equal(flat, tensor({7, 3, 4, 7}, {.dtype = float64})));
+
+  SECTION("a gradient that was set elsewhere is brought there") {
+    x.set_grad(tensor({10, 20}, {.dtype = float64}));
+    sum(x * y).backward();
+    CHECK(x.grad().is(place));
+    CHECK(equal(flat, tensor({7, 13, 24, 7}, {.dtype = float64})));
+  }
+  SECTION("one with a history is not") {
+    x.set_grad({});
+    sum(x * x * y).backward({}, true, true);
+    CHECK(x.grad().requires_grad());
+    CHECK(equal(flat, tensor({7, 3, 4, 7}, {.dtype = float64})));
+  }
+  SECTION("until it is taken back") {
+    keep_grad_in(x, {});
+    x.set_grad({});
+    sum(x * y).backward();
+    CHECK_FALSE(x.grad().is(place));
+  }
+  SECTION("it must fit") {
+    CHECK_THROWS_WITH(keep_grad_in(x, flat), ContainsSubstring("memory [4] for a leaf [2]"));
+    CHECK_THROWS_AS(keep_grad_in(x, zeros({2})), DtypeError);
+    CHECK_THROWS_AS(keep_grad_in(x * y, place), GradError);
+    CHECK_THROWS_WITH(keep_grad_in(x, x * y), ContainsSubstring("has a history"));
+  }
+}
+
+TEST_CASE("the end of a backward is told once, of the outermost, and of one that failed") {
+  const Tensor x = leaf({2}), y = leaf({3});
+  std::vector<std::string> seen;
+  on_grad_ready(x, [&](const Tensor&) {
+    seen.push_back("x");
+    on_backward_end([&](bool completed) {
+      seen.push_back(completed ? "end" : "failed");
+      CHECK(y.grad().defined() == completed);
+    });
+  });
+  SECTION("after all leaves") {
+    sum(y * 2.0 + x).backward();
+    CHECK(seen == std::vector<std::string>{"x", "end"});
+  }
+  SECTION("not at the end of one inside") {
+    const Tensor z = y * 2.0, loss = sum(x * 3.0);
+    register_hook(z, [&](const Tensor&) -> Tensor {
+      loss.backward();
+      seen.push_back("inner");
+      return {};
+    });
+    sum(z).backward();
+    CHECK(seen == std::vector<std::string>{"x", "inner", "end"});
+  }
+  SECTION("with an exception") {
+    on_grad_ready(x, [](const Tensor&) { throw ValueError("thrown by a hook"); });
+    CHECK_THROWS_WITH(sum(x * 3.0).backward(), "thrown by a hook");
+    CHECK(seen == std::vector<std::string>{"x", "failed"});
+  }
+  SECTION("the hook's own exception is backward's, and the other hooks are called all the same") {
+    on_grad_ready(y, [&](const Tensor&) { on_backward_end([&](bool) { seen.push_back("other"); }); });
+    on_grad_ready(x, [&](const Tensor&) { on_backward_end([](bool) { throw ValueError("thrown at the end"); }); });
+    CHECK_THROWS_WITH(sum(x * y).backward(), "thrown at the end");
+    CHECK(seen.size() == 3);
+    sum(y * 2.0).backward();
+    CHECK(seen.size() == 4);
+  }
+  CHECK_THROWS_WITH(on_backward_end([](bool) {}), ContainsSubstring("no backward is running"));
+}
+
 TEST_CASE("nothing is recorded without need") {
   const Tensor x = leaf({1}), constant = tensor({1}, {.dtype = float64});
   CHECK_FALSE((constant * constant).requires_grad());
