@@ -1,71 +1,20 @@
-// Safetensors: 8 bytes of header length, the header, the tensors' bytes. The header's grammar is in detail/.
+// Safetensors as a whole: 8 bytes of header length, the header, the tensors' bytes. Reading in parts is in detail/.
 #include <gradus/data/safetensors.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include <gradus/core/detail/check.h>
+#include <gradus/core/factories.h>
 #include <gradus/data/detail/names.h>
 #include <gradus/data/detail/output.h>
-#include <gradus/data/detail/reader.h>
-#include <gradus/data/detail/safetensors_header.h>
+#include <gradus/data/detail/safetensors_file.h>
 
 namespace gradus::data {
 namespace {
 
 using detail::Header;
 using detail::HeaderEntry;
-using detail::Reader;
-
-constexpr uint64_t longest_header = 100'000'000;
-
-std::optional<std::string_view> name_twin(const Header& header) {
-  std::vector<std::string_view> names;
-  for (const HeaderEntry& entry : header.entries) names.push_back(entry.name);
-  return detail::find_twin(std::move(names));
-}
-
-/// The entries in the order of their bytes, which must follow each other without hole or overlap to the file's end.
-std::vector<size_t> layout(const Header& header, const Reader& file, const detail::BrokenRule& broken) {
-  const std::vector<HeaderEntry>& entries = header.entries;
-  const uint64_t data = file.limit();
-  for (const HeaderEntry& e : entries) {
-    if (e.begin > e.end || e.end > data)
-      broken(5, fmt::format("tensor '{}' has data_offsets [{}, {}] in {} bytes of data", e.name, e.begin, e.end, data));
-    uint64_t bytes = 0;
-    try {
-      bytes = file.bytes_of(std::span(e.shape.begin(), e.shape.size()), e.dtype, e.name);
-    } catch (const IoError& error) {
-      broken(5, error.what());
-    }
-    if (bytes != e.end - e.begin)
-      broken(5, fmt::format("tensor '{}', {}{}, has {} bytes; data_offsets say {}", e.name, e.dtype, e.shape, bytes,
-                            e.end - e.begin));
-  }
-  std::vector<size_t> order(entries.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::pair(entries[a].begin, entries[a].end) < std::pair(entries[b].begin, entries[b].end);
-  });
-  uint64_t reached = 0;
-  for (const size_t i : order) {
-    if (entries[i].begin != reached)
-      broken(6, fmt::format("tensor '{}' begins at byte {}; the one before ends at {}", entries[i].name,
-                            entries[i].begin, reached));
-    reached = entries[i].end;
-  }
-  if (reached != data) broken(6, fmt::format("the tensors end at byte {} of {} bytes of data", reached, data));
-  return order;
-}
-
-std::string read_header(Reader& file, const detail::BrokenRule& broken) {
-  if (file.limit() < 8) broken(1, fmt::format("the file has {} bytes; want 8 and a header", file.limit()));
-  const auto length = file.little<uint64_t>("the header's length");
-  if (length < 2 || length > longest_header || length > file.limit())
-    broken(1, fmt::format("the header has {} bytes; want 2 to {}, and no more than the {} that are left", length,
-                          longest_header, file.limit()));
-  return file.text(length, "the header");
-}
 
 /// Where each tensor's bytes go: those of the largest elements first, so that all are aligned.
 std::vector<size_t> place(Header& header, const NamedTensors& tensors) {
@@ -108,20 +57,13 @@ void check_writable(const NamedTensors& tensors, const Metadata& metadata) {
 }  // namespace
 
 Safetensors load_safetensors(const std::string& path) {
-  Reader file("load_safetensors", path);
-  const detail::BrokenRule broken = [&](int rule, const std::string& problem) {
-    file.fail(fmt::format("breaks rule {}: {}", rule, problem));
-  };
-  Header header = detail::parse_header(read_header(file, broken), broken);
-  if (const auto twin = name_twin(header)) broken(3, fmt::format("tensor '{}' comes twice", *twin));
-  const std::vector<size_t> order = layout(header, file, broken);
-  Safetensors result{NamedTensors(header.entries.size()), std::move(header.metadata)};
-  for (const size_t i : order) {
-    HeaderEntry& entry = header.entries[i];
-    result.tensors[i].tensor = file.tensor(entry.shape, entry.dtype, entry.name);
-    result.tensors[i].name = std::move(entry.name);
+  detail::SafetensorsFile file("load_safetensors", path);
+  Safetensors result{{}, file.metadata()};
+  for (const HeaderEntry& entry : file.entries()) {
+    const Tensor x = empty(entry.shape, {.dtype = entry.dtype});
+    file.read(entry, 0, x);
+    result.tensors.push_back({entry.name, x});
   }
-  file.expect_end("the tensors");
   return result;
 }
 
@@ -135,8 +77,8 @@ void detail::write_safetensors(Output& output, const NamedTensors& tensors, cons
   Header header{{}, metadata};
   const std::vector<size_t> order = place(header, tensors);
   const std::string text = header_text(header);
-  GRADUS_CHECK(text.size() <= longest_header, ValueError, "save_safetensors: a header of {} bytes is above {}",
-               text.size(), longest_header);
+  GRADUS_CHECK(text.size() <= detail::longest_header, ValueError, "save_safetensors: a header of {} bytes is above {}",
+               text.size(), detail::longest_header);
   const uint64_t length = text.size();
   output.write(&length, sizeof length);
   output.write(text);

@@ -123,13 +123,17 @@ uint64_t Reader::bytes_of(std::span<const int64_t> shape, Dtype dtype, std::stri
 }
 
 Tensor Reader::tensor(const Shape& shape, Dtype dtype, std::string_view field) {
-  const uint64_t bytes = bytes_of(shape, dtype, field);
+  bytes_of(shape, dtype, field);
   Tensor x = empty(shape, {.dtype = dtype});
-  read(x.mutable_raw_data(), bytes, field);
-  const auto* values = static_cast<const uint8_t*>(x.raw_data());
-  if (dtype == boolean && std::any_of(values, values + bytes, [](uint8_t b) { return b > 1; }))
-    fail(fmt::format("{} is boolean and has bytes other than 0 and 1", field));
+  fill(x, field);
   return x;
+}
+
+void Reader::fill(const Tensor& x, std::string_view field) {
+  read(Tensor(x).mutable_raw_data(), static_cast<uint64_t>(x.nbytes()), field);
+  const auto* values = static_cast<const uint8_t*>(x.raw_data());
+  if (x.dtype() == boolean && std::any_of(values, values + x.nbytes(), [](uint8_t b) { return b > 1; }))
+    fail(fmt::format("{} is boolean and has bytes other than 0 and 1", field));
 }
 
 void Reader::expect_end(std::string_view last_field) {

@@ -55,9 +55,10 @@ class Reader {
     for (const std::byte b : bytes) value = static_cast<T>(value << 8 | static_cast<T>(b));
     return value;
   }
-  /// A tensor of that shape, filled with the bytes that come next. Its size is checked before memory is taken; the
-  /// bytes of a boolean must be 0 or 1.
+  /// A tensor of that shape, filled with the bytes that come next. Its size is checked before memory is taken.
   Tensor tensor(const Shape& shape, Dtype dtype, std::string_view field);
+  /// Fills a contiguous tensor with the bytes that come next; those of a boolean must be 0 or 1.
+  void fill(const Tensor& x, std::string_view field);
   /// Bytes of such a tensor, when that fits 64 bits and this file can still hold them.
   uint64_t bytes_of(std::span<const int64_t> shape, Dtype dtype, std::string_view field) const;
   /// An error unless nothing is left.

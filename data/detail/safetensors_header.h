@@ -2,13 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <gradus/core/dtype.h>
 #include <gradus/core/shape.h>
+#include <gradus/data/detail/json_scanner.h>
 #include <gradus/data/safetensors.h>
 
 namespace gradus::data::detail {
@@ -24,8 +24,13 @@ struct Header {
   Metadata metadata;
 };
 
-/// Receives the number of the rule that is broken, and how; throws.
-using BrokenRule = std::function<void(int rule, const std::string& problem)>;
+inline constexpr size_t longest_name = 4096, most_tensors = 1'000'000;
+
+/// A dtype as the format calls it.
+std::string_view dtype_text(Dtype dtype);
+/// A dtype and a shape as the header has them; `tensor` is named when they make no sense.
+Dtype read_dtype(JsonScanner& json, const std::string& tensor, int rule);
+Shape read_shape(JsonScanner& json, const std::string& tensor, int rule);
 
 /// Checks rules 2, 3 and 4 of data/safetensors.h, and the ranks of rule 5.
 Header parse_header(std::string_view text, const BrokenRule& broken);
