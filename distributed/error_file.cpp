@@ -1,0 +1,68 @@
+// The last words of a worker.
+#include <gradus/distributed/detail/error_file.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <exception>
+
+#include <nlohmann/json.hpp>
+
+#include <gradus/core/error.h>
+#include <gradus/distributed/detail/fd.h>
+
+namespace gradus::dist::detail {
+namespace {
+
+std::atomic<int> rank_of_process{0};
+std::atomic<std::terminate_handler> handler_before{nullptr};
+
+const char* name(CommError::Kind kind) {
+  constexpr std::array names = {"setup", "timeout", "peer_lost", "mismatch", "aborted"};
+  return names[static_cast<size_t>(kind)];
+}
+
+[[noreturn]] void write_and_end() {
+  try {
+    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const CommError& error) {
+    write_error_file(rank_of_process, error.what(), name(error.kind));
+  } catch (const std::exception& error) {
+    write_error_file(rank_of_process, error.what());
+  } catch (...) {
+    write_error_file(rank_of_process, "an exception that is no std::exception");
+  }
+  if (const std::terminate_handler before = handler_before) before();
+  std::abort();
+}
+
+}  // namespace
+
+void write_error_file(int rank, const std::string& message, const char* kind) noexcept {
+  try {
+    const char* const path = std::getenv("GRADUS_ERROR_FILE");
+    if (!path || !*path) return;
+    const nlohmann::json words = {{"rank", rank}, {"message", message}, {"kind", kind}};
+    const std::string text = words.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const Fd fd(::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!fd) return;
+    for (size_t done = 0; done < text.size();) {
+      const ssize_t n = ::write(fd.get(), text.data() + done, text.size() - done);
+      if (n < 0 && errno != EINTR) return;
+      if (n > 0) done += static_cast<size_t>(n);
+    }
+  } catch (...) {  // the failure itself matters more than its report
+  }
+}
+
+void write_uncaught_errors(int rank) {
+  rank_of_process = rank;
+  const std::terminate_handler before = std::set_terminate(write_and_end);
+  if (before != write_and_end) handler_before = before;
+}
+
+}  // namespace gradus::dist::detail
