@@ -22,6 +22,7 @@
 #include <gradus/data/readers.h>
 #include <gradus/data/safetensors.h>
 #include <gradus/data/transforms.h>
+#include <gradus/distributed/process_group.h>
 #include <gradus/nn/containers.h>
 #include <gradus/nn/evaluate.h>
 #include <gradus/nn/init.h>

@@ -7,15 +7,18 @@ install(TARGETS gradus EXPORT GradusTargets
 if(GRADUS_HAVE_CUDA)  # beside the library, which looks for it there
   install(TARGETS gradus_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
+if(GRADUS_HAVE_GLOO)
+  install(TARGETS gradus_gloo LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 if(GRADUS_BUILD_TOOLS)
   install(TARGETS gradus-doctor RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/core/*.h
      ${PROJECT_SOURCE_DIR}/autograd/*.h ${PROJECT_SOURCE_DIR}/nn/*.h ${PROJECT_SOURCE_DIR}/optim/*.h
-     ${PROJECT_SOURCE_DIR}/data/*.h ${PROJECT_SOURCE_DIR}/cuda/*.h ${PROJECT_SOURCE_DIR}/cuda/launch.cuh
+     ${PROJECT_SOURCE_DIR}/data/*.h ${PROJECT_SOURCE_DIR}/distributed/*.h ${PROJECT_SOURCE_DIR}/cuda/*.h ${PROJECT_SOURCE_DIR}/cuda/launch.cuh
      ${PROJECT_SOURCE_DIR}/cuda/device/*.cuh)
-list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^cuda/(backend|kernels)/")
+list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^cuda/(backend|kernels)/|^distributed/gloo/")
 foreach(header ${headers})
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus/${folder})

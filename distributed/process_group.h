@@ -93,9 +93,15 @@ class GRADUS_API ProcessGroup {
   /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too.
   void close();
 
+  const Ref<detail::Group>& handle() const { return group_; }
+
  private:
   Ref<detail::Group> group_;
 };
+
+/// The group's last operations, a line each: what it was doing when it hung or failed. Written to the folder
+/// GRADUS_FLIGHT_RECORDER, or beside GRADUS_ERROR_FILE, when an operation fails.
+GRADUS_API std::string flight_record(const ProcessGroup& group);
 
 struct InitOptions {
   Env env = Env::detect();

@@ -1,0 +1,80 @@
+// The operations of one group in their order, and the thread that lets an engine do one after the other.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <vector>
+
+#include <gradus/distributed/detail/engine.h>
+#include <gradus/distributed/detail/flight_recorder.h>
+#include <gradus/distributed/detail/job.h>
+#include <gradus/distributed/detail/task.h>
+
+namespace gradus::dist::detail {
+
+/// An operation that takes longer than it may.
+struct Overdue {
+  std::string channel;
+  std::vector<int> ranks;  // of the job, that take part
+  Collective collective;
+};
+
+/// Numbers of the last collectives that began and ended.
+struct Progress {
+  int64_t begun = 0, done = 0;
+};
+
+class Channel final : public RefCounted {
+ public:
+  /// `ranks` are the members' in the job, `rank` is this one's place among them. No thread or connection is made before
+  /// the first operation.
+  Channel(Ref<Job> job, std::string name, std::vector<int> ranks, int rank);
+
+  /// Numbers the operation and puts it in the queue; the tensors live until it is over. Throws CommError (aborted) when
+  /// the group has failed or was closed.
+  Ref<Task> begin(Collective collective, const Tensor& first, const Tensor& second);
+  /// Finishes what was begun and ends the thread. One that hangs in its engine after a failure is left to itself.
+  void close();
+  std::string record() const;
+
+  // ---- for the job's watch
+  const std::string name;
+  std::optional<Overdue> overdue() const;
+  Progress progress() const;
+  /// Everything that was begun fails, and so will what comes; `why` names ranks of the job.
+  void fail(const CommError& why);
+
+ private:
+  int size() const { return static_cast<int>(ranks_.size()); }
+  void work();
+  Ref<Task> next();
+  void run(const Collective& collective);
+  void check(const Collective& collective);
+  void check_pair(const Collective& collective);
+  void connect();
+  void report(const Collective& collective, const std::exception& error);
+  int rank_in_group(int rank_in_job) const;
+  void write_record(const std::string& text, const std::string& why) const;
+
+  const Ref<Job> job_;
+  const std::vector<int> ranks_;
+  const int rank_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Ref<Task>> queue_;
+  Ref<Task> running_;
+  Deadline deadline_{0};  // of the running one
+  FlightRecorder recorder_;
+  std::optional<CommError> error_;
+  int64_t seq_ = 0;
+  std::vector<int64_t> pair_seq_;  // by the other rank
+  Progress progress_;
+  bool closing_ = false, ended_ = false;
+  std::thread thread_;
+
+  std::mutex engine_mutex_;  // the thread makes and ends the engine, fail() aborts it
+  Box<Engine> engine_;
+};
+
+}  // namespace gradus::dist::detail

@@ -1,0 +1,29 @@
+// Making groups and ending them.
+#include <gradus/distributed/detail/group.h>
+
+#include <gradus/core/detail/check.h>
+
+namespace gradus::dist::detail {
+
+Group::Group(Ref<Job> job, std::string name, std::vector<int> ranks, int rank_)
+    : env(job->env),
+      rank(rank_),
+      size(static_cast<int>(ranks.size())),
+      job_(job),
+      name_(name),
+      ranks_(ranks),
+      channel_(make_ref<Channel>(job, name, ranks, rank_)) {}
+
+Ref<Group> Group::subgroup(int color, const std::vector<int>& members, int rank_) {
+  std::vector<int> ranks;
+  for (const int member : members) ranks.push_back(ranks_[static_cast<size_t>(member)]);
+  return make_ref<Group>(job_, fmt::format("{}/{}.{}", name_, ++splits_, color), std::move(ranks), rank_);
+}
+
+void Group::close() {
+  if (!channel_) return;
+  channel_->close();
+  if (size == env.size) job_->leave();
+}
+
+}  // namespace gradus::dist::detail

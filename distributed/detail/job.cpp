@@ -1,0 +1,221 @@
+// Meeting, watching, failing.
+#include <gradus/distributed/detail/job.h>
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include <gradus/core/detail/check.h>
+#include <gradus/core/detail/log.h>
+#include <gradus/distributed/detail/abort_word.h>
+#include <gradus/distributed/detail/address.h>
+#include <gradus/distributed/detail/channel.h>
+
+namespace gradus::dist::detail {
+namespace {
+
+constexpr double tick = 0.2;  // seconds between two looks at deadlines
+
+// Seconds between two looks into the store: many ranks look less often.
+double poll_interval(int size) { return std::max(tick, size * 1e-3); }
+
+std::string list(const std::vector<int>& ranks) { return fmt::format("{}", fmt::join(ranks, ", ")); }
+
+}  // namespace
+
+Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), address(own_address(env_)) {
+  if (env.hosts_store && env.rank == 0) {
+    const HostPort at = host_of(env.store);
+    server_.emplace(at.host, at.port, env.token);
+  }
+  meet();
+  // Calls of the watch are short, or it would miss deadlines.
+  store_ =
+      dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = std::min(timeout, 2.0)});
+  const CommError gone(fmt::format("rank {} is gone: its process ended without closing its groups", env.rank),
+                       CommError::Kind::peer_lost, env.rank);
+  store_->leave_will(abort_key(env.attempt), encode_abort(gone));
+  watch_ = std::thread([this] { watch(); });
+}
+
+Job::~Job() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  watch_.join();
+  leave();
+}
+
+Box<Store> Job::open_store(const std::string& prefix) const {
+  return dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/" + key(prefix), .timeout = timeout});
+}
+
+// Keys of this attempt, so that a job that was started again finds none of the old ones.
+std::string Job::key(const std::string& name) const { return fmt::format("attempt/{}/{}", env.attempt, name); }
+
+void Job::meet() {
+  const Deadline deadline(timeout);
+  const Box<Store> store =
+      dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = timeout});
+  if (store->add(key(fmt::format("here/{}", env.rank)), 1) != 1)
+    throw CommError(fmt::format("rank {} has come to the store {} already: two processes have this rank, or the keys "
+                                "are left over from an earlier job; give each job a store or a name of its own",
+                                env.rank, env.store),
+                    CommError::Kind::setup, env.rank);
+  if (store->add(key("count"), 1) == env.size) store->set(key("complete"), "");
+  while (!store->find(key("complete"))) {
+    if (const auto word = store->find(abort_key(env.attempt))) throw decode_abort(*word);
+    if (deadline.passed()) name_missing(*store);
+    try {
+      store->get(key("complete"), std::min(deadline.left(), tick));
+    } catch (const CommError& error) {
+      if (error.kind != CommError::Kind::timeout) throw;
+    }
+  }
+  store->close();
+}
+
+void Job::name_missing(Store& store) const {
+  std::vector<int> missing;
+  for (int rank = 0; rank < env.size; ++rank)
+    if (!store.find(key(fmt::format("here/{}", rank)))) missing.push_back(rank);
+  throw CommError(fmt::format("{} of {} processes did not come to the store {} within {:g} s: rank {}", missing.size(),
+                              env.size, env.store, timeout, list(missing)),
+                  CommError::Kind::setup, missing.empty() ? -1 : missing.front());
+}
+
+void Job::add(Channel& channel) {
+  const std::lock_guard lock(mutex_);
+  if (error_)
+    throw CommError(fmt::format("the job has failed: {}", error_->what()), CommError::Kind::aborted, error_->rank);
+  channels_.push_back(&channel);
+}
+
+void Job::remove(Channel& channel) {
+  const std::lock_guard lock(mutex_);
+  std::erase(channels_, &channel);
+}
+
+// What is told first counts. Without the store each rank finds out by itself.
+CommError Job::tell(const CommError& why) noexcept {
+  try {
+    return decode_abort(store_->set_once(abort_key(env.attempt), encode_abort(why)));
+  } catch (const std::exception&) {
+    return why;
+  }
+}
+
+// The word is in the store before the connections end: so the others learn the reason, not only the consequence.
+void Job::fail(const CommError& why) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (failing_) return;
+    failing_ = true;
+  }
+  const CommError first = tell(why);
+  const std::lock_guard lock(mutex_);
+  error_.emplace(first);
+  for (Channel* channel : channels_) channel->fail(first);
+}
+
+void Job::leave() noexcept {
+  try {
+    store_->close();
+  } catch (const std::exception&) {  // its server may be gone before us
+  }
+}
+
+// ---- the watch
+
+void Job::watch() {
+  std::unique_lock lock(mutex_);
+  while (!wake_.wait_for(lock, std::chrono::duration<double>(tick), [this] { return stopping_; })) {
+    if (failing_) continue;
+    lock.unlock();
+    poll();
+    if (const auto overdue = find_overdue()) fail(accusation(*overdue));
+    lock.lock();
+  }
+}
+
+void Job::poll() {
+  if (!next_poll_.passed()) return;
+  next_poll_ = Deadline(poll_interval(env.size));
+  try {
+    if (const auto word = store_->find(abort_key(env.attempt))) return fail(decode_abort(*word));
+    if (!answered_ && store_->find(key("roll"))) answer_roll_call();
+  } catch (const std::exception& error) {
+    // Connections between the ranks still tell of most failures, deadlines of all.
+    gradus::detail::log()->warn("rank {} cannot look for failures of other ranks: {}", env.rank, error.what());
+    next_poll_ = Deadline(30);
+  }
+}
+
+// Each rank says what it is doing; one that is stopped, or cannot reach the store, says nothing.
+void Job::answer_roll_call() {
+  nlohmann::json answer = nlohmann::json::object();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Channel* channel : channels_) {
+      const Progress progress = channel->progress();
+      answer[channel->name] = {progress.begun, progress.done};
+    }
+  }
+  answered_ = true;
+  store_->set(key(fmt::format("roll/{}", env.rank)), answer.dump());
+}
+
+std::optional<Overdue> Job::find_overdue() {
+  const std::lock_guard lock(mutex_);
+  for (const Channel* channel : channels_)
+    if (auto overdue = channel->overdue()) return overdue;
+  return {};
+}
+
+// What the rank says in the roll call; nothing until it has.
+std::optional<Progress> Job::heard(int rank, const std::string& channel) {
+  const auto text = store_->find(key(fmt::format("roll/{}", rank)));
+  if (!text) return {};
+  const nlohmann::json answer = nlohmann::json::parse(*text, nullptr, false);
+  if (!answer.is_object() || !answer.contains(channel)) return Progress{};
+  const nlohmann::json& numbers = answer[channel];
+  if (!numbers.is_array() || numbers.size() != 2 || !numbers[0].is_number_integer()) return Progress{};
+  return Progress{numbers[0].get<int64_t>(), numbers[1].get<int64_t>()};
+}
+
+CommError Job::accusation(const Overdue& overdue) {
+  const Collective& c = overdue.collective;
+  std::vector<int> silent, late;
+  std::string what;
+  try {
+    if (const auto word = store_->find(abort_key(env.attempt))) return decode_abort(*word);
+    store_->set_once(key("roll"), "");
+    const Deadline patience(2 * poll_interval(env.size) + 0.1);
+    for (const int rank : overdue.ranks) {
+      if (rank == env.rank) continue;
+      std::optional<Progress> progress = heard(rank, overdue.channel);
+      for (; !progress && !patience.passed(); progress = heard(rank, overdue.channel))
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (!progress) {
+        silent.push_back(rank);
+      } else if (is_pairwise(c.op) || progress->begun < c.seq) {
+        late.push_back(rank);
+        what += fmt::format("; rank {} is alive but has not come, its last operation is #{}", rank, progress->begun);
+      }
+    }
+  } catch (const std::exception& error) {
+    what = fmt::format("; nobody could be asked, {}", error.what());
+  }
+  if (!silent.empty()) {
+    what = fmt::format("; rank {} did not answer{}", list(silent), what);
+  } else if (late.empty() && what.empty()) {
+    what = "; all ranks are in it, so the network between them may be at fault";
+  }
+  const int culprit = !silent.empty() ? silent.front() : !late.empty() ? late.front() : -1;
+  return CommError(fmt::format("{} took longer than {:g} s on rank {}{}", describe(c), c.timeout, env.rank, what),
+                   CommError::Kind::timeout, culprit);
+}
+
+}  // namespace gradus::dist::detail

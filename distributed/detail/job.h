@@ -1,0 +1,69 @@
+// A job as this process sees it: the store where its ranks meet, and a thread that watches for failures elsewhere and
+// for deadlines here. The first failure of any rank ends all groups of the job, on every rank.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gradus/core/error.h>
+#include <gradus/core/ref.h>
+#include <gradus/distributed/detail/deadline.h>
+#include <gradus/distributed/env.h>
+#include <gradus/distributed/store.h>
+
+namespace gradus::dist::detail {
+
+class Channel;
+struct Overdue;
+struct Progress;
+
+class Job final : public RefCounted {
+ public:
+  /// Waits until all ranks are there. Throws CommError (setup) that names those who are not, after `timeout` seconds.
+  Job(const Env& env, double timeout);
+  ~Job() override;
+
+  const Env env;
+  const double timeout;
+  const std::string address;  ///< of this machine, for the other ranks
+
+  /// Another connection to the store, for keys of one's own.
+  Box<Store> open_store(const std::string& prefix) const;
+
+  /// Throws when the job has failed already.
+  void add(Channel& channel);
+  void remove(Channel& channel);
+  /// Tells all ranks and fails all groups here; `why` names ranks of the job. Only the first failure of all ranks
+  /// counts.
+  void fail(const CommError& why) noexcept;
+  /// This process goes, and that is no failure.
+  void leave() noexcept;
+
+ private:
+  std::string key(const std::string& name) const;
+  void meet();
+  [[noreturn]] void name_missing(Store& store) const;
+  CommError tell(const CommError& why) noexcept;
+  void watch();
+  void poll();
+  void answer_roll_call();
+  std::optional<Overdue> find_overdue();
+  std::optional<Progress> heard(int rank, const std::string& channel);
+  CommError accusation(const Overdue& overdue);
+
+  std::optional<StoreServer> server_;
+  Box<Store> store_;  // for the watch and for failures; it carries the will
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Channel*> channels_;
+  std::optional<CommError> error_;
+  bool failing_ = false, stopping_ = false, answered_ = false;
+  Deadline next_poll_{0};
+  std::thread watch_;
+};
+
+}  // namespace gradus::dist::detail

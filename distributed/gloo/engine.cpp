@@ -1,0 +1,247 @@
+// Gloo as the engine of groups on CPUs, and the plug-in's entry point. Gloo has no reduce-scatter that fits and no
+// bfloat16: the first is ours over its all-to-all, for the second it is given functions of ours.
+#include <gradus/distributed/detail/engine.h>
+
+#include <gloo/allgather.h>
+#include <gloo/allreduce.h>
+#include <gloo/alltoall.h>
+#include <gloo/broadcast.h>
+#include <gloo/config.h>
+#include <gloo/gather.h>
+#include <gloo/reduce.h>
+#include <gloo/scatter.h>
+#include <gloo/types.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include <gradus/distributed/gloo/reduce.h>
+#include <gradus/distributed/gloo/rendezvous.h>
+#include <gradus/version.h>
+
+namespace gradus::dist::gloo_engine {
+namespace {
+
+using detail::Collective;
+using detail::Op;
+
+// Gloo's collectives take prefixes up to 8 for their slots.
+constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, probe_slot = 0x22;
+
+class GlooEngine final : public detail::Engine {
+ public:
+  GlooEngine(const detail::Member& member, Store& store)
+      : rank_(member.rank), size_(member.size), context_(connect(member, store)) {}
+
+  void run(const Collective& c) override;
+  std::vector<int> lost_ranks() noexcept override;
+  void abort() noexcept override;
+
+ private:
+  void all_reduce(const Collective& c);
+  void reduce(const Collective& c);
+  void reduce_scatter(const Collective& c);
+  void all_gather(const Collective& c);
+  void all_to_all(const Collective& c, void* out);
+  void broadcast(const Collective& c);
+  void gather(const Collective& c);
+  void scatter(const Collective& c);
+  void send(const Collective& c);
+  void receive(const Collective& c);
+  void exchange(const Collective& c);
+
+  // What every options class of Gloo takes.
+  template <class Options>
+  Options options(const Collective& c) const {
+    Options result(context_);
+    result.setTag(c.tag);
+    result.setTimeout(patience(c));
+    return result;
+  }
+  // The group watches the deadline itself and says more; Gloo's comes later, as a way out for the thread.
+  static std::chrono::milliseconds patience(const Collective& c) {
+    return std::chrono::milliseconds(static_cast<int64_t>(c.timeout * 1000) + 5000);
+  }
+  std::unique_ptr<gloo::transport::UnboundBuffer> buffer(const void* data, size_t bytes) const {
+    return context_->createUnboundBuffer(const_cast<void*>(data), bytes);
+  }
+
+  const int rank_, size_;
+  const std::shared_ptr<gloo::Context> context_;
+};
+
+size_t part_bytes(const Collective& c) { return static_cast<size_t>(c.count * itemsize(c.dtype)); }
+// Gloo writes through the pointers of outputs only.
+uint8_t* bytes_of(const void* data) { return static_cast<uint8_t*>(const_cast<void*>(data)); }
+
+// Gloo's options learn the size of an element from a type.
+template <class F>
+void with_element(Dtype dtype, F&& f) {
+  switch (itemsize(dtype)) {
+    case 1: return f.template operator()<uint8_t>();
+    case 2: return f.template operator()<uint16_t>();
+    case 4: return f.template operator()<uint32_t>();
+    case 8: return f.template operator()<uint64_t>();
+  }
+}
+
+void GlooEngine::run(const Collective& c) {
+  if (c.count == 0) return;
+  switch (c.op) {
+    case Op::all_reduce: return all_reduce(c);
+    case Op::broadcast: return broadcast(c);
+    case Op::reduce: return reduce(c);
+    case Op::all_gather: return all_gather(c);
+    case Op::reduce_scatter: return reduce_scatter(c);
+    case Op::all_to_all: return all_to_all(c, c.out);
+    case Op::gather: return gather(c);
+    case Op::scatter: return scatter(c);
+    case Op::barrier: return;
+    case Op::send: return send(c);
+    case Op::recv: return receive(c);
+    case Op::exchange: return exchange(c);
+  }
+}
+
+void GlooEngine::all_reduce(const Collective& c) {
+  auto opts = options<gloo::AllreduceOptions>(c);
+  opts.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
+  opts.setReduceFunction(reduce_function(c.reduce, c.dtype));
+  with_element(c.dtype, [&]<class T>() { opts.setOutput(static_cast<T*>(c.out), static_cast<size_t>(c.count)); });
+  gloo::allreduce(opts);
+  if (c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+}
+
+void GlooEngine::reduce(const Collective& c) {
+  const bool is_root = rank_ == c.root;
+  const std::unique_ptr<uint8_t[]> scratch(is_root ? nullptr : new uint8_t[part_bytes(c)]);
+  auto opts = options<gloo::ReduceOptions>(c);
+  opts.setRoot(c.root);
+  opts.setReduceFunction(reduce_function(c.reduce, c.dtype));
+  with_element(c.dtype, [&]<class T>() {
+    const auto count = static_cast<size_t>(c.count);
+    if (!is_root) opts.setInput(reinterpret_cast<T*>(bytes_of(c.in)), count);
+    opts.setOutput(reinterpret_cast<T*>(is_root ? bytes_of(c.out) : scratch.get()), count);
+  });
+  gloo::reduce(opts);
+  if (is_root && c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+}
+
+void GlooEngine::reduce_scatter(const Collective& c) {
+  const std::unique_ptr<uint8_t[]> parts(new uint8_t[part_bytes(c) * static_cast<size_t>(size_)]);
+  all_to_all(c, parts.get());
+  reduce_parts(c.out, parts.get(), size_, c.count, c.reduce, c.dtype);
+  if (c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+}
+
+void GlooEngine::all_gather(const Collective& c) {
+  auto opts = options<gloo::AllgatherOptions>(c);
+  opts.setInput(bytes_of(c.in), part_bytes(c));
+  opts.setOutput(bytes_of(c.out), part_bytes(c) * static_cast<size_t>(size_));
+  gloo::allgather(opts);
+}
+
+void GlooEngine::all_to_all(const Collective& c, void* out) {
+  const size_t bytes = part_bytes(c) * static_cast<size_t>(size_);
+  auto opts = options<gloo::AlltoallOptions>(c);
+  opts.setInput(bytes_of(c.in), bytes);
+  opts.setOutput(bytes_of(out), bytes);
+  gloo::alltoall(opts);
+}
+
+void GlooEngine::broadcast(const Collective& c) {
+  auto opts = options<gloo::BroadcastOptions>(c);
+  opts.setRoot(c.root);
+  opts.setOutput(bytes_of(c.out), part_bytes(c));
+  gloo::broadcast(opts);
+}
+
+void GlooEngine::gather(const Collective& c) {
+  auto opts = options<gloo::GatherOptions>(c);
+  opts.setRoot(c.root);
+  opts.setInput(bytes_of(c.in), part_bytes(c));
+  if (rank_ == c.root) opts.setOutput(bytes_of(c.out), part_bytes(c) * static_cast<size_t>(size_));
+  gloo::gather(opts);
+}
+
+void GlooEngine::scatter(const Collective& c) {
+  auto opts = options<gloo::ScatterOptions>(c);
+  opts.setRoot(c.root);
+  opts.setOutput(bytes_of(c.out), part_bytes(c));
+  if (rank_ == c.root) {
+    std::vector<uint8_t*> parts;
+    for (int r = 0; r < size_; ++r) parts.push_back(bytes_of(c.in) + part_bytes(c) * static_cast<size_t>(r));
+    opts.setInputs(parts, part_bytes(c));
+  }
+  gloo::scatter(opts);
+}
+
+void GlooEngine::send(const Collective& c) {
+  const auto from = buffer(c.in, part_bytes(c));
+  from->send(c.root, gloo::Slot::build(message_slot, c.tag));
+  from->waitSend(patience(c));
+}
+
+void GlooEngine::receive(const Collective& c) {
+  const auto to = buffer(c.out, part_bytes(c));
+  to->recv(c.root, gloo::Slot::build(message_slot, c.tag));
+  to->waitRecv(patience(c));
+}
+
+void GlooEngine::exchange(const Collective& c) {
+  const auto from = buffer(c.in, part_bytes(c)), to = buffer(c.out, part_bytes(c));
+  const auto slot = gloo::Slot::build(exchange_slot, c.tag);
+  to->recv(c.root, slot);
+  from->send(c.root, slot);
+  from->waitSend(patience(c));
+  to->waitRecv(patience(c));
+}
+
+// A connection that has failed refuses the next message; nobody receives these.
+std::vector<int> GlooEngine::lost_ranks() noexcept {
+  std::vector<int> lost;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    try {
+      buffer(nullptr, 0)->send(rank, gloo::Slot::build(probe_slot, 0));
+    } catch (const std::exception&) {
+      lost.push_back(rank);
+    }
+  }
+  return lost;
+}
+
+// A wait that times out closes all connections of its context and tells those who wait on them. (closeConnections()
+// tells nobody on this side.)
+void GlooEngine::abort() noexcept {
+  try {
+    uint8_t nothing = 0;
+    buffer(&nothing, 1)->waitRecv(std::chrono::milliseconds(1));
+  } catch (const std::exception&) {
+  }
+}
+
+class GlooMaker final : public detail::EngineMaker {
+ public:
+  Box<detail::Engine> make(const detail::Member& member, Store& store) override {
+    return make_box<GlooEngine>(member, store);
+  }
+  std::string version() const override {
+    return fmt::format("{}.{}.{}", GLOO_VERSION_MAJOR, GLOO_VERSION_MINOR, GLOO_VERSION_PATCH);
+  }
+};
+
+}  // namespace
+}  // namespace gradus::dist::gloo_engine
+
+extern "C" GRADUS_API gradus::dist::detail::EngineMaker* gradus_gloo_v1(const char* version, std::string* reason) {
+  if (std::string(version) != GRADUS_VERSION) {
+    *reason = fmt::format("the Gloo plug-in is of Gradus {}, the library of {}", GRADUS_VERSION, version);
+    return nullptr;
+  }
+  static auto* const maker = new gradus::dist::gloo_engine::GlooMaker;
+  return maker;
+}
