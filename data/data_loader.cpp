@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <gradus/autograd/grad_mode.h>
+#include <gradus/autograd/ops.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/core/detail/state_check.h>
 #include <gradus/core/parallel.h>
@@ -25,25 +26,40 @@ namespace {
 /// The batches of one epoch. Each is made from its number alone, by any thread and in any order.
 struct Plan {
   const Dataset& dataset;
+  const DataLoaderOptions& options;
   std::vector<int64_t> order;
-  int64_t batch, batches;
-  uint64_t seed;  // of this epoch
+  int64_t batches, epoch;
 
-  std::span<const int64_t> indices(int64_t number) const {
-    const std::span<const int64_t> rest = std::span(order).subspan(static_cast<size_t>(number * batch));
-    return rest.first(std::min(rest.size(), static_cast<size_t>(batch)));
-  }
   Example make(int64_t number) const;
+
+ private:
+  /// Rows [begin, end) of a batch.
+  struct Rows {
+    int64_t begin, end;
+    bool empty() const { return begin >= end; }
+  };
+  /// Part i of n parts of m rows.
+  static Rows cut(int64_t m, int64_t i, int64_t n) { return {m * i / n, m * (i + 1) / n}; }
+
+  std::span<const int64_t> batch(int64_t number) const {  // of all ranks
+    const std::span<const int64_t> rest = std::span(order).subspan(static_cast<size_t>(number * options.batch));
+    return rest.first(std::min(rest.size(), static_cast<size_t>(options.batch)));
+  }
+  std::span<const int64_t> indices(int64_t number, Rows rows) const {
+    return batch(number).subspan(static_cast<size_t>(rows.begin), static_cast<size_t>(rows.end - rows.begin));
+  }
+  Rows part(int64_t number) const {  // of this rank
+    return cut(std::ssize(batch(number)), options.group.rank(), options.group.size());
+  }
+  Example make_part(int64_t number) const;
+  Example make_shard(int64_t number, int64_t shard, Rows rows, int64_t skipped) const;
   [[noreturn]] void blame(int64_t number) const;
 };
 
 Example Plan::make(int64_t number) const {
   const NoGrad no_graph;
-  Generator generator;
-  generator.seek(seed, static_cast<uint64_t>(number) << 32);
-  const UseGenerator use(generator);
   try {
-    return dataset.batch(indices(number));
+    return make_part(number);
   } catch (const OutOfMemoryError&) {
     throw;
   } catch (const std::exception&) {
@@ -51,9 +67,44 @@ Example Plan::make(int64_t number) const {
   }
 }
 
+Example Plan::make_part(int64_t number) const {
+  const Rows own = part(number);
+  if (own.empty()) {  // one row tells shapes and dtypes
+    const Example row = make_shard(number, 0, {0, 1}, 0);
+    return {row.input.slice(0, 0, 0), row.target.defined() ? row.target.slice(0, 0, 0) : Tensor()};
+  }
+  const int64_t shards = options.shards ? options.shards : options.group.size();
+  std::vector<Tensor> inputs, targets;
+  for (int64_t i = 0; i < shards; ++i) {
+    const Rows shard = cut(std::ssize(batch(number)), i, shards);
+    const Rows rows{std::max(own.begin, shard.begin), std::min(own.end, shard.end)};
+    if (rows.empty()) continue;
+    Example made = make_shard(number, i, rows, rows.begin - shard.begin);
+    inputs.push_back(std::move(made.input));
+    if (made.target.defined()) targets.push_back(std::move(made.target));
+  }
+  if (inputs.size() == 1) return {inputs[0], targets.empty() ? Tensor() : targets[0]};
+  return {cat(inputs), targets.empty() ? Tensor() : cat(targets)};
+}
+
+/// `skipped`: rows of the shard that another rank makes.
+Example Plan::make_shard(int64_t number, int64_t shard, Rows rows, int64_t skipped) const {
+  const philox::Words words =
+      philox::philox(options.seed, (static_cast<uint64_t>(shard) << 40) + static_cast<uint64_t>(epoch));
+  Generator generator;
+  generator.seek(uint64_t{words.w[0]} << 32 | words.w[1],
+                 (static_cast<uint64_t>(number) << 32) + (static_cast<uint64_t>(skipped) << 16));
+  const UseGenerator use(generator);
+  return dataset.batch(indices(number, rows));
+}
+
 /// Called while the batch's exception is handled: finds the sample that fails on its own.
 void Plan::blame(int64_t number) const {
-  for (const int64_t index : indices(number)) {
+  const Rows own = part(number);
+  const std::span<const int64_t> wanted = indices(number, own.empty() ? Rows{0, 1} : own);
+  Generator generator;
+  const UseGenerator use(generator);
+  for (const int64_t index : wanted) {
     try {
       dataset.get(index);
     } catch (const std::exception& error) {
@@ -64,8 +115,7 @@ void Plan::blame(int64_t number) const {
     throw;
   } catch (const std::exception& error) {
     std::throw_with_nested(SampleError(
-        fmt::format("DataLoader: batch {} of samples {}: {}", number, fmt::join(indices(number), ", "), error.what()),
-        -1));
+        fmt::format("DataLoader: batch {} of samples {}: {}", number, fmt::join(wanted, ", "), error.what()), -1));
   }
 }
 
@@ -190,6 +240,10 @@ void check_options(const DataLoaderOptions& o) {
   GRADUS_CHECK(o.workers >= 0 && o.workers <= 1024, ValueError, "DataLoader: workers is {}; want 0 to 1024", o.workers);
   GRADUS_CHECK(o.prefetch >= 1 && o.prefetch <= 1 << 20, ValueError, "DataLoader: prefetch is {}; want 1 or more",
                o.prefetch);
+  GRADUS_CHECK(o.batch >= o.group.size(), ValueError,
+               "DataLoader: batch is {} for {} ranks; it counts the rows of all together", o.batch, o.group.size());
+  GRADUS_CHECK(o.shards >= 0 && o.shards <= 1 << 20, ValueError,
+               "DataLoader: shards is {}; want 0 (one a rank) or more", o.shards);
 }
 
 Shared<Sampler> sampler_for(const Dataset& dataset, const DataLoaderOptions& o) {
@@ -227,9 +281,7 @@ struct DataLoader::State {
 };
 
 void DataLoader::State::begin_epoch() {
-  const philox::Words words = philox::philox(options.seed, static_cast<uint64_t>(epoch));
-  plan.reset(
-      new Plan{*dataset, sampler->indices(epoch), options.batch, batches(), uint64_t{words.w[0]} << 32 | words.w[1]});
+  plan.reset(new Plan{*dataset, options, sampler->indices(epoch), batches(), epoch});
   GRADUS_CHECK(static_cast<int64_t>(plan->order.size()) == sampler->size(), ValueError,
                "DataLoader: the sampler gave {} indices for epoch {}; its size() is {}", plan->order.size(), epoch,
                sampler->size());

@@ -11,6 +11,7 @@
 #include <gradus/core/stateful.h>
 #include <gradus/data/dataset.h>
 #include <gradus/data/shared.h>
+#include <gradus/distributed/process_group.h>
 
 namespace gradus::data {
 
@@ -57,14 +58,17 @@ class GRADUS_API WeightedSampler : public Sampler {
 };
 
 struct DataLoaderOptions {
-  int64_t batch = 1;
+  int64_t batch = 1;     ///< examples in a batch, of all ranks together
   bool shuffle = false;  ///< a RandomSampler with `seed`, unless a sampler is given
   uint64_t seed = 0;
-  bool drop_last = false;        ///< leave out a last batch that is smaller
-  int workers = 0;               ///< threads that prepare batches; 0: the caller's, when it asks
-  int prefetch = 2;              ///< batches ready ahead for each worker
-  Device device = {};            ///< where batches are wanted; workers copy to a CUDA device while it computes
-  Shared<Sampler> sampler = {};  ///< .sampler = WeightedSampler(...)
+  bool drop_last = false;         ///< leave out a last batch that is smaller
+  int workers = 0;                ///< threads that prepare batches; 0: the caller's, when it asks
+  int prefetch = 2;               ///< batches ready ahead for each worker
+  Device device = {};             ///< where batches are wanted; workers copy to a CUDA device while it computes
+  Shared<Sampler> sampler = {};   ///< .sampler = WeightedSampler(...)
+  dist::ProcessGroup group = {};  ///< the ranks that share each batch
+  int64_t shards =
+      0;  ///< parts of a batch that are prepared one by one, with random numbers of their own; 0: the ranks
 };
 
 /// A sample could not be loaded: the message and `index` say which one. The error behind it is nested
@@ -78,7 +82,16 @@ class GRADUS_API SampleError : public Error {
 };
 
 /// `for (auto& [x, y] : loader)`: one epoch, in the sampler's order, the same batches for any number of workers. What a
-/// data set or its transform draws from the default generator depends on seed, epoch and batch alone.
+/// data set or its transform draws from the default generator depends on seed, epoch, batch and shard alone.
+///
+/// With a group, all ranks walk through the same batches, and each delivers its rows: of m rows, rank r of n has
+/// [r * m / n, (r + 1) * m / n), rounded down. So batches, size(), position() and the state do not depend on the number
+/// of ranks: a run can be resumed with another one, and no example is lost or comes twice. A last batch that is smaller
+/// than the group leaves some ranks with 0 rows; drop_last avoids that. Random numbers are the same for every number of
+/// ranks that divides `shards`; where ranks cut a shard, or by default, they are others, but no less reproducible.
+///
+/// For those who know PyTorch's DistributedSampler: its batch_size counts the rows of one rank, this one those of all;
+/// it pads the epoch with examples that come twice, this one never does; set_epoch() is not needed.
 ///
 /// A sample that fails is a SampleError, thrown where its batch is asked for; the next loop asks for that batch again.
 /// The state is the position: loading it goes on in the middle of an epoch with the batches that were not yet
