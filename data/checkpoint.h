@@ -7,6 +7,7 @@
 
 #include <gradus/core/box.h>
 #include <gradus/core/stateful.h>
+#include <gradus/distributed/process_group.h>
 
 namespace gradus::data {
 
@@ -15,13 +16,22 @@ struct CheckpointerOptions {
   int64_t keep = 2;     ///< newest checkpoints kept
   bool async = true;    ///< step() copies the state and a thread writes it; its failure is thrown by the next call
   bool signals = true;  ///< SIGINT, SIGTERM, SIGUSR1: the next step() saves, then stop() is true
+  dist::ProcessGroup group = {};  ///< the ranks that save together
 };
 
-/// Keeps checkpoints of one training run in a folder: `step-00001234/` with `state.safetensors` and `manifest.json`
-/// (sizes and checksums). A checkpoint is written under another name, synced, and renamed when it is whole, so a crash,
-/// a full disk or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that
-/// names it. Entries are named by the things' state_name(); several of one kind get ".1", ".2". The random generator is
-/// always included. A folder belongs to one run: the checkpoint of the highest step counts as the newest.
+/// Keeps checkpoints of one training run in a folder: `step-00001234/` with `rank-00000-of-00004.safetensors` and so
+/// on, a file for each rank, and `manifest.json` (sizes and checksums, and which file has which part of which tensor).
+/// A checkpoint is written under another name, synced, read back, and renamed when it is whole, so a crash, a full disk
+/// or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that names it.
+/// Entries are named by the things' state_name(); several of one kind get ".1", ".2". The random generator is always
+/// included. A folder belongs to one run: the checkpoint of the highest step counts as the newest.
+///
+/// With a group, all ranks make the Checkpointer and call resume(), step(), save() and wait() alike, for the same
+/// things; the folder lies where all of them see it. What all ranks have is divided among them, what only one keeps
+/// (Stateful::state_slices()) it writes itself, so each writes and copies its part only. Any number of ranks resumes
+/// from what any number wrote: each has its own random generator back where the number is the same; else all go on with
+/// rank 0's, 2^40 counters further for each rank. A failure on one rank is a CheckpointError on all that names it; a
+/// process that dies is a CommError.
 class GRADUS_API Checkpointer {
  public:
   explicit Checkpointer(std::string folder, const CheckpointerOptions& options = {});
@@ -37,7 +47,8 @@ class GRADUS_API Checkpointer {
     return resume_all({static_cast<Stateful*>(&things)...});
   }
   /// To be called after each step, with the number of steps done: saves when it is time or a signal came. Returns
-  /// whether it saved.
+  /// whether it saved. With a group, a signal that came to any rank makes all ranks save at the same step, at most one
+  /// step later; a failure of the writer is thrown by the next call that saves or waits.
   template <class... Things>
   bool step(int64_t steps_done, Things&... things) {
     return step_all(steps_done, {static_cast<Stateful*>(&things)...});

@@ -1,94 +1,18 @@
-// Checkpoints: what is saved comes back bit for bit, and nothing that can go wrong with a save costs the one before.
-#include <fcntl.h>
-#include <poll.h>
+// Checkpoints of one process: what is saved comes back bit for bit. What can go wrong is in test_checkpoint_faults.cpp,
+// many processes are in test_checkpoint_ranks.cpp.
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <random>
-#include <thread>
+#include <cerrno>
 
-#include "catch.h"
-#include "scratch.h"
+#include "weights.h"
 
 #include <gradus/data/detail/sys.h>
 #include <gradus/fmt.h>
-#include <gradus/gradus.h>
 
 using namespace gradus;
 using Catch::Matchers::ContainsSubstring;
 using data::Checkpointer;
 namespace fs = std::filesystem;
-
-namespace {
-
-/// A thing with state: some numbers, which training would change.
-struct Weights : Stateful {
-  NamedTensors entries;
-  const char* kind;
-  explicit Weights(std::vector<std::pair<std::string, int64_t>> sizes = {{"w", 100}, {"b", 3}},
-                   const char* name = "model")
-      : kind(name) {
-    for (const auto& [entry, size] : sizes) entries.push_back({entry, zeros({size})});
-  }
-  void set(float value) const {
-    for (const NamedTensor& entry : entries) entry.tensor.fill_(value);
-  }
-  float value() const {
-    const float first = entries[0].tensor.data<float>()[0];
-    for (const NamedTensor& entry : entries)
-      for (int64_t i = 0; i < entry.tensor.numel(); ++i)
-        if (entry.tensor.data<float>()[i] != first) return -1;  // torn
-    return first;
-  }
-  const char* state_name() const override { return kind; }
-  NamedTensors state_dict() const override { return entries; }
-  void load_state_dict(const NamedTensors& state) override {
-    std::string problems;
-    for (const NamedTensor& entry : entries)
-      if (!find(state, entry.name).defined()) problems += " missing " + entry.name;
-    for (const NamedTensor& entry : state)
-      if (!find(entries, entry.name).defined()) problems += " unknown " + entry.name;
-    if (!problems.empty()) throw CheckpointError("model:" + problems);
-    for (const NamedTensor& entry : entries) entry.tensor.copy_(find(state, entry.name));
-  }
-};
-
-const data::CheckpointerOptions quiet = {.signals = false};
-
-/// What a block writes to stderr.
-template <class Block>
-std::string captured_stderr(Block block) {
-  const Scratch scratch;
-  const std::string path = scratch / "stderr";
-  const int before = dup(2), file = open(path.c_str(), O_WRONLY | O_CREAT, 0600);
-  dup2(file, 2);
-  close(file);
-  block();
-  dup2(before, 2);
-  close(before);
-  return read_file(path);
-}
-
-/// The step that a fresh program finds, after a check that the weights are those of that step.
-int64_t resumed_step(const std::string& folder) {
-  Weights weights;
-  Checkpointer checkpoints(folder, quiet);
-  const int64_t step = checkpoints.resume(weights);
-  CHECK(weights.value() == static_cast<float>(step));
-  return step;
-}
-
-void save_step(Checkpointer& checkpoints, Weights& weights, int64_t step) {
-  weights.set(static_cast<float>(step));
-  checkpoints.save(step, weights);
-}
-
-}  // namespace
 
 TEST_CASE("the newest checkpoint comes back, and only the newest are kept") {
   const Scratch scratch;
@@ -263,7 +187,7 @@ TEST_CASE("a damaged checkpoint is skipped with a warning that names it; when al
   Weights weights;
   Checkpointer checkpoints(scratch.path(), quiet);
   for (const int64_t step : {1, 2}) save_step(checkpoints, weights, step);
-  fs::resize_file(scratch / "step-00000002/state.safetensors", 100);
+  fs::resize_file(scratch / "step-00000002/rank-00000-of-00001.safetensors", 100);
   int64_t step = 0;
   const std::string warning = captured_stderr([&] { step = checkpoints.resume(weights); });
   CHECK(step == 1);
@@ -272,64 +196,6 @@ TEST_CASE("a damaged checkpoint is skipped with a warning that names it; when al
   CHECK(checkpoints.available() == std::vector<int64_t>{1});
   fs::remove(scratch / "step-00000001/manifest.json");
   captured_stderr([&] { CHECK_THROWS_WITH(checkpoints.resume(weights), ContainsSubstring("all 2 checkpoints")); });
-}
-
-TEST_CASE("each of 1,000 flipped bits is found, and the checkpoint before is used") {
-  const Scratch scratch;
-  Weights weights;
-  Checkpointer checkpoints(scratch.path(), quiet);
-  for (const int64_t step : {1, 2}) save_step(checkpoints, weights, step);
-  std::mt19937 random(3);
-  int found = 0;
-  constexpr int flips = 1000;
-  for (int i = 0; i < flips; ++i) {
-    const std::string path = scratch / (i % 4 ? "step-00000002/state.safetensors" : "step-00000002/manifest.json");
-    const std::string whole = read_file(path);
-    std::string flipped = whole;
-    flipped[random() % flipped.size()] ^= static_cast<char>(1 << random() % 8);
-    write_file(path, flipped);
-    found += checkpoints.available() == std::vector<int64_t>{1};
-    if (i % 100 == 0) captured_stderr([&] { CHECK(checkpoints.resume(weights) == 1); });
-    write_file(path, whole);
-  }
-  CHECK(checkpoints.available() == std::vector<int64_t>{1, 2});
-  CHECK(found == flips);
-  fmt::print("figure R5 {} of {} flipped bits found, target all\n", found, flips);
-}
-
-TEST_CASE(
-    "each system call of a save fails in turn: a typed error or a whole checkpoint, and the one before is valid") {
-  int failures = 0, calls = 0;
-  for (const int error : {EIO, ENOSPC, EINTR, EACCES, data::sys::short_write}) {
-    for (int64_t k = 1;; ++k) {
-      const Scratch scratch;
-      Weights weights;
-      Checkpointer checkpoints(scratch.path(), quiet);
-      save_step(checkpoints, weights, 1);
-      weights.set(2);
-      data::sys::fail_call(k, error);
-      bool saved = true;
-      try {
-        checkpoints.save(2, weights);
-      } catch (const CheckpointError& problem) {
-        saved = false;
-        CHECK_THAT(problem.what(), ContainsSubstring("step 2 was not saved"));
-      }
-      const bool reached = data::sys::calls() >= k;
-      data::sys::fail_call(0, 0);
-      INFO("call " << k << ", error " << error);
-      const int64_t found = resumed_step(scratch.path());
-      CHECK((found == 2 || (found == 1 && !saved)));
-      CHECK(std::distance(fs::directory_iterator(scratch.path()), {}) <= 2);  // nothing half written is left
-      save_step(checkpoints, weights, 3);                                     // and the next save works
-      CHECK(resumed_step(scratch.path()) == 3);
-      if (!reached) break;
-      failures += !saved;
-      ++calls;
-    }
-  }
-  CHECK(failures > 30);
-  fmt::print("figure R3 {} failing calls, {} typed errors, 0 checkpoints lost, target 0\n", calls, failures);
 }
 
 TEST_CASE("a failure of the writer is thrown by a later call, once") {
@@ -347,80 +213,6 @@ TEST_CASE("a failure of the writer is thrown by a later call, once") {
   checkpoints.step(4, weights);
   checkpoints.wait();
   CHECK(checkpoints.available() == std::vector<int64_t>{4});
-}
-
-TEST_CASE("kill -9 at any moment of a save leaves a valid checkpoint, and none that was acknowledged is lost") {
-  const Scratch scratch;
-  constexpr int rounds = 100;
-  int64_t acknowledged = 0;
-  int torn = 0, lost = 0;
-  int64_t half = 0;  // folders with a checkpoint's name that are none
-  std::mt19937 random(4);
-  for (int round = 0; round < rounds; ++round) {
-    int pipe_ends[2];
-    REQUIRE(pipe(pipe_ends) == 0);
-    const pid_t child = fork();
-    if (child == 0) {  // saves as fast as it can, and says after each save which step is safe
-      close(pipe_ends[0]);
-      Weights weights({{"w", 20'000}, {"b", 3}});
-      Checkpointer checkpoints(scratch.path(), {.every = 1, .keep = 2, .async = round % 2 == 0, .signals = false});
-      for (int64_t step = acknowledged + 1;; ++step) {
-        weights.set(static_cast<float>(step));
-        checkpoints.step(step, weights);
-        checkpoints.wait();
-        if (write(pipe_ends[1], &step, sizeof step) != sizeof step) _exit(1);
-      }
-    }
-    close(pipe_ends[1]);
-    int64_t step = 0;
-    if (read(pipe_ends[0], &step, sizeof step) != sizeof step) FAIL("the child saved nothing");
-    acknowledged = step;
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
-    kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
-    while (read(pipe_ends[0], &step, sizeof step) == sizeof step) acknowledged = step;
-    close(pipe_ends[0]);
-
-    Weights weights({{"w", 20'000}, {"b", 3}});
-    Checkpointer checkpoints(scratch.path(), quiet);
-    const int64_t found = checkpoints.resume(weights);
-    torn += weights.value() != static_cast<float>(found);
-    lost += found < acknowledged;
-    for (const auto& entry : fs::directory_iterator(scratch.path()))
-      half += entry.path().filename().string().find('.') == std::string::npos;
-    half -= static_cast<int64_t>(checkpoints.available().size());
-    acknowledged = found;
-  }
-  CHECK(torn == 0);
-  CHECK(lost == 0);
-  CHECK(half == 0);
-  fmt::print("figure R2 {} kills, {} torn, {} lost, {} half written, target 0\n", rounds, torn, lost, half);
-}
-
-TEST_CASE("a full disk is an error, the checkpoint before stays, and training may go on") {
-  const Scratch scratch;
-  if (geteuid() != 0 || mount("tmpfs", scratch.path().c_str(), "tmpfs", 0, "size=12m") != 0) {
-    fmt::print("SKIPPED a full disk: mounting a small tmpfs needs root\n");
-    return;
-  }
-  {
-    Weights weights({{"w", 1'000'000}});  // 4 MB
-    Checkpointer checkpoints(scratch.path(), {.keep = 1, .signals = false});
-    save_step(checkpoints, weights, 1);
-    write_file(scratch / "ballast", std::string(5 << 20, 'x'));
-    weights.set(2);
-    CHECK_THROWS_WITH(checkpoints.save(2, weights), ContainsSubstring("bytes") && ContainsSubstring("are free"));
-    CHECK(checkpoints.available() == std::vector<int64_t>{1});
-    // Other programs may take the space that was free when we asked: a folder without any for names.
-    data::sys::fail_call(4, ENOSPC);
-    fs::remove(scratch / "ballast");
-    CHECK_THROWS_WITH(checkpoints.save(2, weights), ContainsSubstring("No space left"));
-    CHECK(checkpoints.available() == std::vector<int64_t>{1});
-    data::sys::fail_call(0, 0);
-    save_step(checkpoints, weights, 3);
-    CHECK(checkpoints.available() == std::vector<int64_t>{3});
-  }
-  umount(scratch.path().c_str());
 }
 
 TEST_CASE("after a signal the step is saved, and then it is time to stop") {

@@ -1,0 +1,242 @@
+// Checkpoints that many ranks write and any number of ranks reads. Ranks are threads where only their number matters,
+// processes where signals and deaths do.
+#include <signal.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "ranks.h"
+#include "thread_ranks.h"
+#include "weights.h"
+
+#include <gradus/data/detail/sys.h>
+#include <gradus/fmt.h>
+
+using namespace gradus;
+using Catch::Matchers::ContainsSubstring;
+using data::Checkpointer;
+using dist::ProcessGroup;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Element i of tensor number `tensor`.
+double value_of(size_t tensor, int64_t i) {
+  return static_cast<double>((i * 7 + static_cast<int64_t>(tensor) * 31) % 251);
+}
+Tensor filled(size_t tensor, const Shape& shape, Dtype dtype) {
+  const Tensor x = empty({shape.numel()}, {.dtype = float64});
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] = value_of(tensor, i);
+  return x.to(dtype).reshape(shape);
+}
+bool same(const Tensor& a, const Tensor& b) { return a.dtype() == b.dtype() && a.shape() == b.shape() && equal(a, b); }
+
+/// A model as all ranks have it: sizes that are cut and sizes that are not, every dtype, no dims, no elements.
+struct Model : Stateful {
+  NamedTensors entries;
+  explicit Model(bool with_values) {
+    const std::vector<std::pair<Shape, Dtype>> kinds = {
+        {{40'007}, float32}, {{3}, float32},      {{}, float64},     {{0, 4}, float32},   {{129, 257}, bfloat16},
+        {{100'003}, uint8},  {{70'001}, boolean}, {{5, 6}, float16}, {{30, 1000}, int64}, {{7}, int32}};
+    for (size_t i = 0; i < kinds.size(); ++i)
+      entries.push_back({fmt::format("layer.{}", i), with_values ? filled(i, kinds[i].first, kinds[i].second)
+                                                                 : zeros(kinds[i].first, {.dtype = kinds[i].second})});
+  }
+  bool is_restored() const {
+    const Model wanted(true);
+    for (size_t i = 0; i < entries.size(); ++i)
+      if (!same(entries[i].tensor, wanted.entries[i].tensor)) return false;
+    return true;
+  }
+  const char* state_name() const override { return "model"; }
+  NamedTensors state_dict() const override { return entries; }
+  void load_state_dict(const NamedTensors& state) override {
+    if (state.size() != entries.size()) throw CheckpointError("model: other entries");
+    for (NamedTensor& entry : entries) entry.tensor = require(state, entry.name, "model");
+  }
+};
+
+/// Moments of an optimizer: whole on each rank, or each rank has its elements of all tensors laid one after the other.
+struct Moments : Stateful {
+  static constexpr int64_t sizes[] = {5, 20'011, 1, 0, 9'000};
+  bool sliced;
+  int64_t step;
+  NamedTensors whole;
+  std::vector<StateSlice> slices;
+
+  Moments(bool with_values, bool with_slices, int rank, int ranks) : sliced(with_slices), step(with_values ? 12 : 0) {
+    int64_t total = 0, start = 0;
+    for (const int64_t size : sizes) total += size;
+    const int64_t first = total * rank / ranks, last = total * (rank + 1) / ranks;
+    for (size_t i = 0; i < std::size(sizes); start += sizes[i++]) {
+      const std::string name = fmt::format("exp_avg.{}", i);
+      const Tensor all = filled(i, {sizes[i]}, float32);
+      const int64_t begin = std::clamp<int64_t>(first - start, 0, sizes[i]),
+                    end = std::clamp<int64_t>(last - start, 0, sizes[i]);
+      const Tensor own = all.slice(0, begin, end);
+      if (sliced)
+        slices.push_back({name, {sizes[i]}, begin, with_values ? own : zeros_like(own)});
+      else
+        whole.push_back({name, with_values ? all : zeros_like(all)});
+    }
+  }
+  bool is_restored(int rank, int ranks) const {
+    const Moments wanted(true, sliced, rank, ranks);
+    bool good = step == 12;
+    for (size_t i = 0; i < whole.size(); ++i) good &= same(whole[i].tensor, wanted.whole[i].tensor);
+    for (size_t i = 0; i < slices.size(); ++i) good &= same(slices[i].values, wanted.slices[i].values);
+    return good;
+  }
+  const char* state_name() const override { return "optimizer"; }
+  NamedTensors state_dict() const override {
+    NamedTensors all = whole;
+    all.push_back({"step", scalar_tensor(step)});
+    return all;
+  }
+  void load_state_dict(const NamedTensors& state) override {
+    if (state.size() != whole.size() + 1) throw CheckpointError("optimizer: other entries");
+    step = require(state, "step", "optimizer").item<int64_t>();
+    for (NamedTensor& entry : whole) entry.tensor = require(state, entry.name, "optimizer");
+  }
+  std::vector<StateSlice> state_slices() const override { return slices; }
+  void load_state_slices(const std::vector<StateSlice>& given) override {
+    if (given.size() != slices.size()) throw CheckpointError("optimizer: other slices");
+    for (const StateSlice& from : given)
+      for (StateSlice& to : slices)
+        if (to.name == from.name) to.values = from.values;
+  }
+};
+
+std::vector<std::unique_ptr<ThreadRanks>> all_groups() {
+  std::vector<std::unique_ptr<ThreadRanks>> groups;
+  for (const int n : {1, 2, 3, 4, 8}) groups.push_back(std::make_unique<ThreadRanks>(n));
+  return groups;
+}
+
+void save_all(ThreadRanks& ranks, const std::string& folder, int64_t step, bool sliced) {
+  ranks.run([&](ProcessGroup& group) {
+    Model model(true);
+    Moments moments(true, sliced, group.rank(), group.size());
+    Checkpointer(folder, {.signals = false, .group = group}).save(step, model, moments);
+  });
+}
+
+/// Whether all ranks found everything as it was, with slices and without.
+bool are_restored(ThreadRanks& ranks, const std::string& folder, int64_t step) {
+  std::atomic<int> good = 0;
+  ranks.run([&](ProcessGroup& group) {
+    Checkpointer checkpoints(folder, {.signals = false, .group = group});
+    for (const bool sliced : {false, true}) {
+      Model model(false);
+      Moments moments(false, sliced, group.rank(), group.size());
+      const int64_t found = checkpoints.resume(model, moments);
+      good += found == step && model.is_restored() && moments.is_restored(group.rank(), group.size());
+    }
+  });
+  return good == 2 * ranks.size();
+}
+
+/// Files of the ranks, largest last.
+std::vector<uintmax_t> file_sizes(const std::string& folder) {
+  std::vector<uintmax_t> sizes;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") sizes.push_back(entry.file_size());
+  std::sort(sizes.begin(), sizes.end());
+  return sizes;
+}
+
+}  // namespace
+
+TEST_CASE("any number of ranks reads what any number wrote, with the optimizer's state in slices or whole") {
+  if (!can_have_ranks()) return;
+  const auto groups = all_groups();
+  int pairs = 0, equal_bits = 0;
+  for (const auto& from : groups) {
+    for (const bool written_in_slices : {false, true}) {
+      const Scratch scratch;
+      save_all(*from, scratch.path(), 7, written_in_slices);
+      const std::vector<uintmax_t> sizes = file_sizes(scratch / "step-00000007");
+      CHECK(std::ssize(sizes) == from->size());
+      CHECK(sizes.back() - sizes.front() < 150'000);  // of about 800,000 bytes
+      for (const auto& to : groups) {
+        ++pairs;
+        equal_bits += are_restored(*to, scratch.path(), 7);
+      }
+    }
+  }
+  CHECK(equal_bits == pairs);
+  fmt::print("figure R15 {} of {} changes of the number of ranks bit-equal, slices or not, target all\n", equal_bits,
+             pairs);
+}
+
+TEST_CASE("each rank has its random numbers back; another number of ranks goes on as rank 0 at a distance") {
+  if (!can_have_ranks()) return;
+  const Scratch scratch;
+  const auto groups = all_groups();
+  const auto drawn = [&](ThreadRanks& ranks, bool saving) {
+    std::vector<int64_t> numbers(static_cast<size_t>(ranks.size()));
+    ranks.run([&](ProcessGroup& group) {
+      Checkpointer checkpoints(scratch.path(), {.signals = false, .group = group});
+      if (saving) rand({100 + group.rank()}), checkpoints.save(1);
+      if (!saving) checkpoints.resume();
+      numbers[static_cast<size_t>(group.rank())] = randint(1 << 30, {1}).item<int64_t>();
+    });
+    return numbers;
+  };
+  const std::vector<int64_t> three = drawn(*groups[2], true);
+  CHECK(drawn(*groups[2], false) == three);
+  CHECK(drawn(*groups[0], false)[0] == three[0]);
+  std::vector<int64_t> eight = drawn(*groups[4], false);
+  CHECK(eight == drawn(*groups[4], false));
+  CHECK(eight[0] == three[0]);
+  std::sort(eight.begin(), eight.end());
+  CHECK(std::adjacent_find(eight.begin(), eight.end()) == eight.end());
+}
+
+TEST_CASE("when a system call fails on any rank, all ranks say so, and the checkpoint before stays") {
+  if (!can_have_ranks()) return;
+  ThreadRanks ranks(3);
+  const Scratch scratch;
+  std::atomic<int> calls = 0, errors = 0, wrong = 0, lost = 0;
+  ranks.run([&](ProcessGroup& group) {
+    Weights weights;
+    Checkpointer checkpoints(scratch.path(), {.signals = false, .group = group});
+    const bool first = group.rank() == 0;
+    int64_t step = 0;
+    for (const int error : {EIO, ENOSPC}) {
+      bool reached = true;
+      for (int64_t k = 1; reached; ++k) {
+        save_step(checkpoints, weights, ++step);
+        group.barrier();
+        if (first) data::sys::fail_call(k, error);
+        group.barrier();
+        bool failed = false;
+        try {
+          save_step(checkpoints, weights, ++step);
+        } catch (const CheckpointError& problem) {
+          failed = true;
+          wrong +=
+              std::string(problem.what()).find(fmt::format("step {} was not saved: rank ", step)) == std::string::npos;
+        }
+        group.barrier();
+        reached = data::sys::calls() >= k;
+        group.barrier();
+        if (first) data::sys::fail_call(0, 0), calls += reached;
+        errors += failed;
+        const int64_t found = checkpoints.resume(weights);
+        lost += (found != step && !(failed && found == step - 1)) || weights.value() != static_cast<float>(found);
+      }
+    }
+  });
+  CHECK(wrong == 0);
+  CHECK(lost == 0);
+  CHECK(errors > 3 * 20);
+  CHECK(errors % 3 == 0);
+  fmt::print("figure R3 3 ranks: {} failing calls, typed errors on all ranks, {} checkpoints lost, target 0\n", calls,
+             lost);
+}
