@@ -54,8 +54,8 @@ class Reducer;
 /// parameter. With find_unused, one that was used by no rank keeps no gradient; what comes behind it in the order of
 /// buckets is communicated at the end only.
 ///
-/// When backward throws on one rank, the others wait for it in vain and get CommErrors; all its later ones are
-/// GradErrors that say so, because the ranks are out of step.
+/// When backward throws on one rank, the job's groups end on all ranks, with CommErrors that say why; on that rank
+/// itself every later backward is a GradError that does.
 class GRADUS_API DDP {
  public:
   /// Compares names, shapes, dtypes and options: ValueError that names the first difference and the rank, on all ranks.

@@ -26,4 +26,8 @@ void Group::close() {
   if (size == env.size) job_->leave();
 }
 
+void Group::fail(const std::string& why) {
+  if (job_) job_->fail(CommError(fmt::format("rank {}: {}", env.rank, why), CommError::Kind::aborted, env.rank));
+}
+
 }  // namespace gradus::dist::detail

@@ -54,7 +54,10 @@ std::string Reducer::without_gradient(const Parameter& p) const {
       p.name, ready, parameters_.size());
 }
 
-void Reducer::check_in_step() const { GRADUS_CHECK(fault_.empty(), GradError, "DDP: {}", fault_); }
+void Reducer::check_in_step() const {
+  GRADUS_CHECK(fault_.empty(), GradError,
+               "DDP: {}; the ranks are out of step since then, so start again from a checkpoint", fault_);
+}
 
 // ---- one backward
 void Reducer::on_ready(size_t index, const Tensor& gradient) {
@@ -110,11 +113,20 @@ void Reducer::send(size_t bucket) {
 void Reducer::end(bool completed) {
   if (std::exchange(round_, Round::none) != Round::communicate) return;
   if (completed) return finish(options_.find_unused);
-  if (fault_.empty())
-    fault_ = fmt::format(
-        "an exception ended a backward when {} of {} buckets were on their way, so the ranks are out of step; start "
-        "again from a checkpoint",
-        sent_, buckets_.size());
+  fall_out_of_step();
+}
+
+// In a handler: its exception ends what the ranks do together, and the others need not wait to find out.
+void Reducer::fall_out_of_step() {
+  if (!fault_.empty() || world_.size() == 1) return;
+  try {
+    throw;
+  } catch (const std::exception& e) {
+    fault_ = fmt::format("a backward was ended by an exception on this rank: {}", e.what());
+  } catch (...) {
+    fault_ = "a backward was ended by an exception on this rank";
+  }
+  world_.handle()->fail(fault_);
 }
 
 // Sends what is left, waits for all, and gives every parameter its gradient.
@@ -123,7 +135,7 @@ void Reducer::finish(bool may_miss) {
   const auto missing =
       std::find_if(parameters_.begin(), parameters_.end(), [](const Parameter& p) { return !p.ready; });
   if (missing != parameters_.end() && !may_miss) {
-    fault_ = fmt::format("'{}' had no gradient in a backward before, so the ranks may be out of step", missing->name);
+    fault_ = fmt::format("'{}' had no gradient in a backward before", missing->name);
     throw GradError(without_gradient(*missing));
   }
   for (const Parameter& p : parameters_)

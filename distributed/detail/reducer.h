@@ -53,6 +53,7 @@ class Reducer final : public RefCounted {
   void settle(const Parameter& parameter) const;
   void receive();
   std::vector<bool> used_anywhere();
+  void fall_out_of_step();
   void check_in_step() const;
   std::string without_gradient(const Parameter& parameter) const;
 

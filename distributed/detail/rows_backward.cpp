@@ -148,8 +148,7 @@ Tensor Reducer::sharded_backward(std::span<const Tensor> batch, const TensorFunc
     }
   } catch (...) {
     buffers.restore();
-    if (world_.size() > 1)
-      fault_ = "an exception ended a ddp.backward before, so the ranks are out of step; start again from a checkpoint";
+    fall_out_of_step();
     throw;
   }
   const std::vector<Tensor> sums = combine(tree, world_, cut.shards, sums_like(buffers.numel()),
