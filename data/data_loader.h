@@ -87,8 +87,9 @@ class GRADUS_API SampleError : public Error {
 /// With a group, all ranks walk through the same batches, and each delivers its rows: of m rows, rank r of n has
 /// [r * m / n, (r + 1) * m / n), rounded down. So batches, size(), position() and the state do not depend on the number
 /// of ranks: a run can be resumed with another one, and no example is lost or comes twice. A last batch that is smaller
-/// than the group leaves some ranks with 0 rows; drop_last avoids that. Random numbers are the same for every number of
-/// ranks that divides `shards`; where ranks cut a shard, or by default, they are others, but no less reproducible.
+/// than the group leaves some ranks with 0 rows (and means of nan); drop_last avoids that. Random numbers are the same
+/// for every number of ranks that divides `shards`; where ranks cut a shard, or by default, they are others, but no
+/// less reproducible.
 ///
 /// For those who know PyTorch's DistributedSampler: its batch_size counts the rows of one rank, this one those of all;
 /// it pads the epoch with examples that come twice, this one never does; set_epoch() is not needed.
