@@ -64,10 +64,29 @@ std::string Channel::record() const {
   return recorder_.text();
 }
 
-std::optional<Overdue> Channel::overdue() const {
+std::optional<Stuck> Channel::overdue() const {
   const std::lock_guard lock(mutex_);
   if (!running_ || !deadline_.passed() || error_) return {};
-  return Overdue{name, ranks_, running_->collective};
+  return Stuck{name, running_->collective, ranks_};
+}
+
+std::optional<Stuck> Channel::deserted() {
+  Ref<Task> task;
+  {
+    const std::lock_guard lock(mutex_);
+    const size_t running = running_ && !error_ ? running_->record + 1 : 0;
+    if (running != 0 && running == ticked_) task = running_;
+    ticked_ = running;
+  }
+  if (!task) return {};
+  const Collective& c = task->collective;
+  Stuck stuck{name, c, {}};
+  const std::lock_guard lock(engine_mutex_);
+  if (engine_)
+    for (const int rank : engine_->lost_ranks())
+      if (!is_pairwise(c.op) || rank == c.root) stuck.ranks.push_back(ranks_[static_cast<size_t>(rank)]);
+  if (stuck.ranks.empty()) return {};
+  return stuck;
 }
 
 Progress Channel::progress() const {

@@ -12,11 +12,11 @@
 
 namespace gradus::dist::detail {
 
-/// An operation that takes longer than it may.
-struct Overdue {
+/// An operation that cannot end in time, or not at all.
+struct Stuck {
   std::string channel;
-  std::vector<int> ranks;  // of the job, that take part
   Collective collective;
+  std::vector<int> ranks;  // of the job: the members, or those whose connections ended
 };
 
 /// Numbers of the last collectives that began and ended.
@@ -39,7 +39,9 @@ class Channel final : public RefCounted {
 
   // ---- for the job's watch
   const std::string name;
-  std::optional<Overdue> overdue() const;
+  std::optional<Stuck> overdue() const;
+  /// Called at each tick: an operation that has run since the last one, and ranks that have gone meanwhile.
+  std::optional<Stuck> deserted();
   Progress progress() const;
   /// Everything that was begun fails, and so will what comes; `why` names ranks of the job.
   void fail(const CommError& why);
@@ -70,6 +72,7 @@ class Channel final : public RefCounted {
   int64_t seq_ = 0;
   std::vector<int64_t> pair_seq_;  // by the other rank
   Progress progress_;
+  size_t ticked_ = 0;  // the running operation's number at the last tick, from 1 on
   bool closing_ = false, ended_ = false;
   std::thread thread_;
 

@@ -23,7 +23,7 @@ class Engine {
   virtual ~Engine() = default;
   /// Does the operation and returns when it is done. Any exception means that it failed.
   virtual void run(const Collective& collective) = 0;
-  /// Ranks whose connection has ended, as far as this one has seen.
+  /// Ranks whose connection has ended, as far as this one has seen; at once, and from any one thread at a time.
   virtual std::vector<int> lost_ranks() noexcept = 0;
   /// From another thread: ends all connections, so that run() throws as soon as it can.
   virtual void abort() noexcept = 0;

@@ -52,6 +52,10 @@ Box<Store> Job::open_store(const std::string& prefix) const {
   return dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/" + key(prefix), .timeout = timeout});
 }
 
+std::string Job::left_key(const std::string& channel, int rank) const {
+  return key(fmt::format("left/{}/{}", channel, rank));
+}
+
 // Keys of this attempt, so that a job that was started again finds none of the old ones.
 std::string Job::key(const std::string& name) const { return fmt::format("attempt/{}/{}", env.attempt, name); }
 
@@ -94,8 +98,15 @@ void Job::add(Channel& channel) {
 }
 
 void Job::remove(Channel& channel) {
-  const std::lock_guard lock(mutex_);
-  std::erase(channels_, &channel);
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(channels_, &channel);
+    if (error_) return;
+  }
+  try {
+    store_->set(left_key(channel.name, env.rank), std::to_string(channel.progress().done));
+  } catch (const std::exception&) {  // its server may be gone before us
+  }
 }
 
 // What is told first counts. Without the store each rank finds out by itself.
@@ -135,7 +146,7 @@ void Job::watch() {
     if (failing_) continue;
     lock.unlock();
     poll();
-    if (const auto overdue = find_overdue()) fail(accusation(*overdue));
+    look_at_channels();
     lock.lock();
   }
 }
@@ -167,11 +178,34 @@ void Job::answer_roll_call() {
   store_->set(key(fmt::format("roll/{}", env.rank)), answer.dump());
 }
 
-std::optional<Overdue> Job::find_overdue() {
-  const std::lock_guard lock(mutex_);
-  for (const Channel* channel : channels_)
-    if (auto overdue = channel->overdue()) return overdue;
-  return {};
+void Job::look_at_channels() {
+  std::vector<Stuck> overdue, deserted;
+  {
+    const std::lock_guard lock(mutex_);
+    for (Channel* channel : channels_) {
+      if (auto stuck = channel->overdue()) overdue.push_back(std::move(*stuck));
+      if (auto stuck = channel->deserted()) deserted.push_back(std::move(*stuck));
+    }
+  }
+  for (const Stuck& stuck : deserted)
+    for (const int rank : stuck.ranks)
+      if (!has_left(rank, stuck))
+        return fail(CommError(
+            fmt::format("rank {} is gone, as rank {} found in {}", rank, env.rank, describe(stuck.collective)),
+            CommError::Kind::peer_lost, rank));
+  if (!overdue.empty()) fail(accusation(overdue.front()));
+}
+
+// Whether the rank has done all that it had to for this operation, and then closed the group: what is left to do here
+// needs no connection.
+bool Job::has_left(int rank, const Stuck& stuck) {
+  if (is_pairwise(stuck.collective.op)) return false;
+  try {
+    const auto done = store_->find(left_key(stuck.channel, rank));
+    return done && std::atoll(done->c_str()) >= stuck.collective.seq;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 // What the rank says in the roll call; nothing until it has.
@@ -185,13 +219,14 @@ std::optional<Progress> Job::heard(int rank, const std::string& channel) {
   return Progress{numbers[0].get<int64_t>(), numbers[1].get<int64_t>()};
 }
 
-CommError Job::accusation(const Overdue& overdue) {
+CommError Job::accusation(const Stuck& overdue) {
   const Collective& c = overdue.collective;
   std::vector<int> silent, late;
   std::string what;
   try {
     if (const auto word = store_->find(abort_key(env.attempt))) return decode_abort(*word);
     store_->set_once(key("roll"), "");
+    answer_roll_call();  // others may be asking at the same time
     const Deadline patience(2 * poll_interval(env.size) + 0.1);
     for (const int rank : overdue.ranks) {
       if (rank == env.rank) continue;
@@ -200,21 +235,21 @@ CommError Job::accusation(const Overdue& overdue) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
       if (!progress) {
         silent.push_back(rank);
-      } else if (is_pairwise(c.op) || progress->begun < c.seq) {
+      } else if (is_pairwise(c.op) ? rank == c.root : progress->begun < c.seq) {
         late.push_back(rank);
-        what += fmt::format("; rank {} is alive but has not come, its last operation is #{}", rank, progress->begun);
+        what += fmt::format("rank {} is alive but has not come, its last operation is #{}; ", rank, progress->begun);
       }
     }
   } catch (const std::exception& error) {
-    what = fmt::format("; nobody could be asked, {}", error.what());
+    what = fmt::format("nobody can be asked, {}; ", error.what());
   }
   if (!silent.empty()) {
-    what = fmt::format("; rank {} did not answer{}", list(silent), what);
-  } else if (late.empty() && what.empty()) {
-    what = "; all ranks are in it, so the network between them may be at fault";
+    what = fmt::format("rank {} did not answer; {}", list(silent), what);
+  } else if (what.empty()) {
+    what = "no rank is missing, the network between them may be at fault; ";
   }
   const int culprit = !silent.empty() ? silent.front() : !late.empty() ? late.front() : -1;
-  return CommError(fmt::format("{} took longer than {:g} s on rank {}{}", describe(c), c.timeout, env.rank, what),
+  return CommError(fmt::format("{}rank {} waited {:g} s in {}", what, env.rank, c.timeout, describe(c)),
                    CommError::Kind::timeout, culprit);
 }
 

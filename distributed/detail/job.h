@@ -18,8 +18,8 @@
 namespace gradus::dist::detail {
 
 class Channel;
-struct Overdue;
 struct Progress;
+struct Stuck;
 
 class Job final : public RefCounted {
  public:
@@ -36,6 +36,7 @@ class Job final : public RefCounted {
 
   /// Throws when the job has failed already.
   void add(Channel& channel);
+  /// The channel is closed, and the others are told so.
   void remove(Channel& channel);
   /// Tells all ranks and fails all groups here; `why` names ranks of the job. Only the first failure of all ranks
   /// counts.
@@ -45,15 +46,17 @@ class Job final : public RefCounted {
 
  private:
   std::string key(const std::string& name) const;
+  std::string left_key(const std::string& channel, int rank) const;
   void meet();
   [[noreturn]] void name_missing(Store& store) const;
   CommError tell(const CommError& why) noexcept;
   void watch();
   void poll();
   void answer_roll_call();
-  std::optional<Overdue> find_overdue();
+  void look_at_channels();
+  bool has_left(int rank, const Stuck& stuck);
   std::optional<Progress> heard(int rank, const std::string& channel);
-  CommError accusation(const Overdue& overdue);
+  CommError accusation(const Stuck& overdue);
 
   std::optional<StoreServer> server_;
   Box<Store> store_;  // for the watch and for failures; it carries the will

@@ -29,12 +29,11 @@ using detail::Collective;
 using detail::Op;
 
 // Gloo's collectives take prefixes up to 8 for their slots.
-constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, probe_slot = 0x22;
+constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, tripwire_slot = 0x22;
 
 class GlooEngine final : public detail::Engine {
  public:
-  GlooEngine(const detail::Member& member, Store& store)
-      : rank_(member.rank), size_(member.size), context_(connect(member, store)) {}
+  GlooEngine(const detail::Member& member, Store& store);
 
   void run(const Collective& c) override;
   std::vector<int> lost_ranks() noexcept override;
@@ -71,7 +70,33 @@ class GlooEngine final : public detail::Engine {
 
   const int rank_, size_;
   const std::shared_ptr<gloo::Context> context_;
+  std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> tripwires_;  // by rank; none for this one
 };
+
+// Gloo tells who waits for a message when its connection ends, except for one whose message is half through. So a
+// receive that nobody answers is put on each connection, and told whatever else goes on there.
+GlooEngine::GlooEngine(const detail::Member& member, Store& store)
+    : rank_(member.rank), size_(member.size), context_(connect(member, store)) {
+  for (int rank = 0; rank < size_; ++rank) {
+    tripwires_.push_back(rank == rank_ ? nullptr : buffer(nullptr, 0));
+    if (rank != rank_) tripwires_.back()->recv(rank, gloo::Slot::build(tripwire_slot, 0));
+  }
+}
+
+std::vector<int> GlooEngine::lost_ranks() noexcept {
+  std::vector<int> lost;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_) continue;
+    try {
+      const auto& tripwire = tripwires_[static_cast<size_t>(rank)];
+      tripwire->abortWaitRecv();  // so that the wait only looks
+      tripwire->waitRecv(std::chrono::seconds(1));
+    } catch (const std::exception&) {
+      lost.push_back(rank);
+    }
+  }
+  return lost;
+}
 
 size_t part_bytes(const Collective& c) { return static_cast<size_t>(c.count * itemsize(c.dtype)); }
 // Gloo writes through the pointers of outputs only.
@@ -198,20 +223,6 @@ void GlooEngine::exchange(const Collective& c) {
   from->send(c.root, slot);
   from->waitSend(patience(c));
   to->waitRecv(patience(c));
-}
-
-// A connection that has failed refuses the next message; nobody receives these.
-std::vector<int> GlooEngine::lost_ranks() noexcept {
-  std::vector<int> lost;
-  for (int rank = 0; rank < size_; ++rank) {
-    if (rank == rank_) continue;
-    try {
-      buffer(nullptr, 0)->send(rank, gloo::Slot::build(probe_slot, 0));
-    } catch (const std::exception&) {
-      lost.push_back(rank);
-    }
-  }
-  return lost;
 }
 
 // A wait that times out closes all connections of its context and tells those who wait on them. (closeConnections()

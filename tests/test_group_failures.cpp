@@ -1,0 +1,426 @@
+// What becomes of a process group when another process dies, hangs, never comes or does something else: a typed error
+// on every rank, in time, that names the one to blame. The figures R10 to R12 are printed.
+#include <dirent.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <random>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "catch.h"
+#include "ranks.h"
+
+#include <gradus/distributed/detail/engine.h>
+#include <gradus/distributed/detail/group.h>
+#include <gradus/gradus.h>
+
+using namespace gradus;
+using Catch::Matchers::ContainsSubstring;
+using dist::ProcessGroup;
+using dist::ReduceOp;
+using Kind = CommError::Kind;
+
+namespace {
+
+/// Seconds on the clock that all processes of a machine share.
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double timeout_setting() { return std::stod(setting("TEST_TIMEOUT", "30")); }
+
+/// What a rank that caught a CommError prints, and the test reads.
+void tell(const CommError& error) {
+  fmt::print("caught at {:.6f} kind {} rank {} op {} seq {}: {}\n", now(), static_cast<int>(error.kind), error.rank,
+             error.op, error.seq, error.what());
+  std::fflush(stdout);
+}
+
+struct Caught {
+  double at = 0;
+  Kind kind{};
+  int rank = -2;
+  std::string text;
+};
+std::optional<Caught> caught(const std::string& output) {
+  const size_t begin = output.find("caught at ");
+  if (begin == std::string::npos) return {};
+  Caught result;
+  int kind = 0;
+  if (std::sscanf(output.c_str() + begin, "caught at %lf kind %d rank %d", &result.at, &kind, &result.rank) != 3)
+    return {};
+  result.kind = static_cast<Kind>(kind);
+  result.text = output.substr(begin, output.find('\n', begin) - begin);
+  return result;
+}
+
+/// Runs until a CommError, which it must meet, and sees that the group stays closed after it.
+template <class F>
+void until_error(ProcessGroup& group, F&& work) {
+  try {
+    work();
+    FAIL("no error came");
+  } catch (const CommError& error) {
+    tell(error);
+  }
+  const Tensor x = ones({4});
+  try {
+    group.all_reduce(x).wait();
+    FAIL("the group went on after a failure");
+  } catch (const CommError& error) {
+    CHECK(error.kind == Kind::aborted);
+  }
+}
+
+bool no_gloo() {
+  std::string reason;
+  if (dist::detail::find_gloo(&reason)) return false;
+  WARN("skipped: " << reason);
+  return true;
+}
+
+void figure(const char* name, double value, const std::string& target) {
+  fmt::print("figure {} {:.3f} {}\n", name, value, target);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+// ---- a process is killed
+
+TEST_CASE("ranks: work until one is killed", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  group.barrier();
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  const Tensor large = zeros({1 << 20}), small = zeros({100}), parts = zeros({group.size() * 1000});
+  until_error(group, [&] {
+    for (;;) {
+      group.all_reduce(large).wait();
+      group.broadcast(large, 1).wait();
+      for (int i = 0; i < 5; ++i) group.all_reduce(small).wait();
+      group.all_gather(parts, zeros({1000})).wait();
+    }
+  });
+}
+
+TEST_CASE("a killed process is an error on every other rank, at once") {
+  if (no_gloo()) return;
+  std::mt19937 random(20);
+  double slowest = 0;
+  int rounds = 0, unnamed = 0;
+  for (const int n : {2, 4})
+    for (int round = 0; round < 15; ++round, ++rounds) {
+      Ranks ranks(n, "ranks: work until one is killed");
+      const int victim = static_cast<int>(random() % static_cast<unsigned>(n));
+      for (int rank = 0; rank < n; ++rank) REQUIRE(ranks.wait_for_output(rank, "ready"));
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 60000));
+      const double killed = now();
+      ranks.send_signal(victim, SIGKILL);
+      const auto& ends = ranks.wait();
+      INFO(n << " ranks, round " << round << ", rank " << victim << " was killed\n" << ranks.all_output());
+      for (int rank = 0; rank < n; ++rank) {
+        if (rank == victim) continue;
+        const Ranks::End& end = ends[static_cast<size_t>(rank)];
+        REQUIRE(end.signal == 0);
+        REQUIRE(end.code == 0);
+        const auto error = caught(end.output);
+        REQUIRE(error);
+        CHECK(error->kind == Kind::peer_lost);
+        CHECK((error->rank == victim || error->rank == -1));
+        unnamed += error->rank != victim;
+        slowest = std::max(slowest, error->at - killed);
+      }
+    }
+  figure("R10", slowest,
+         fmt::format("< 1 s until every survivor knows ({} rounds, N = 2 and 4, 0 deaths by signal)", rounds));
+  CHECK(slowest < 1);
+  CHECK(unnamed == 0);
+}
+
+// ---- a process hangs
+
+TEST_CASE("ranks: work until one is stopped", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  group.barrier();
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  const Tensor x = zeros({1 << 16});
+  double begun = 0;
+  until_error(group, [&] {
+    for (;;) {
+      begun = now();
+      group.all_reduce(x).wait();
+    }
+  });
+  fmt::print("waited {:.6f}\n", now() - begun);
+}
+
+TEST_CASE("a rank that is stopped is named when the time is over") {
+  if (no_gloo()) return;
+  constexpr double timeout = 2;  // R11 says 5 s; the way is the same
+  double slowest = 0;
+  for (const int n : {2, 4}) {
+    Ranks ranks(n, "ranks: work until one is stopped", {.variables = {{"TEST_TIMEOUT", std::to_string(timeout)}}});
+    const int victim = n - 1;
+    for (int rank = 0; rank < n; ++rank) REQUIRE(ranks.wait_for_output(rank, "ready"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const double stopped = now();
+    ranks.send_signal(victim, SIGSTOP);
+    std::vector<int> others;
+    for (int rank = 0; rank < victim; ++rank) others.push_back(rank);
+    const auto& ends = ranks.wait(others);
+    INFO(ranks.all_output());
+    for (const int rank : others) {
+      const Ranks::End& end = ends[static_cast<size_t>(rank)];
+      REQUIRE(end.code == 0);
+      const auto error = caught(end.output);
+      REQUIRE(error);
+      CHECK(error->kind == Kind::timeout);
+      CHECK(error->rank == victim);
+      CHECK_THAT(error->text, ContainsSubstring(fmt::format("rank {} did not answer", victim)));
+      slowest = std::max(slowest, error->at - stopped);
+    }
+    // Awake again, it learns that the others have gone.
+    ranks.send_signal(victim, SIGCONT);
+    CHECK(ranks.wait()[static_cast<size_t>(victim)].code == 0);
+  }
+  figure("R11", slowest, fmt::format("< {} s, the rank is named (SIGSTOP, timeout {} s)", timeout + 1, timeout));
+  CHECK(slowest < timeout + 1);
+}
+
+TEST_CASE("ranks: one is late", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  const Tensor x = zeros({10});
+  for (int i = 0; i < 3; ++i) group.all_reduce(x).wait();
+  if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::duration<double>(timeout_setting() + 1.5));
+  until_error(group, [&] { group.all_reduce(x).wait(); });
+}
+
+TEST_CASE("a rank that is alive but does not come is told from one that hangs") {
+  if (no_gloo()) return;
+  Ranks ranks(3, "ranks: one is late", {.variables = {{"TEST_TIMEOUT", "1"}}});
+  const auto& ends = ranks.wait();
+  INFO(ranks.all_output());
+  for (const Ranks::End& end : ends) REQUIRE(end.code == 0);
+  for (const int rank : {0, 2}) {
+    const auto error = caught(ends[static_cast<size_t>(rank)].output);
+    REQUIRE(error);
+    CHECK(error->kind == Kind::timeout);
+    CHECK(error->rank == 1);
+    CHECK_THAT(error->text, ContainsSubstring("rank 1 is alive but has not come, its last operation is #3"));
+  }
+}
+
+// ---- told by others
+
+TEST_CASE("ranks: wait to be told", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  group.barrier();
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  const Tensor x = zeros({10});
+  until_error(group, [&] {
+    if (group.rank() == 0) std::this_thread::sleep_for(std::chrono::seconds(3));  // the others wait for it
+    group.all_reduce(x).wait();
+  });
+}
+
+TEST_CASE("a failure that the launcher writes into the store ends what waits") {
+  if (no_gloo()) return;
+  dist::StoreServer server("127.0.0.1", 0, "");
+  const std::string url = fmt::format("tcp://127.0.0.1:{}", server.port());
+  Ranks ranks(3, "ranks: wait to be told", {.store = url});
+  for (int rank = 0; rank < 3; ++rank) REQUIRE(ranks.wait_for_output(rank, "ready"));
+  const double told = now();
+  const Box<dist::Store> store = dist::open_store(url, {.prefix = "test/"});
+  store->set("abort/0", R"({"rank": 0, "message": "rank 0 was killed by signal 9"})");
+  const auto& ends = ranks.wait();
+  INFO(ranks.all_output());
+  for (const int rank : {1, 2}) {
+    const auto error = caught(ends[static_cast<size_t>(rank)].output);
+    REQUIRE(error);
+    CHECK(error->kind == Kind::peer_lost);
+    CHECK(error->rank == 0);
+    CHECK_THAT(error->text, ContainsSubstring("rank 0 was killed by signal 9"));
+    CHECK(error->at - told < 1);
+  }
+}
+
+TEST_CASE("ranks: one vanishes before anything is connected", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  if (group.rank() == 2) _exit(0);
+  fmt::print("begun at {:.6f}\n", now());
+  const Tensor x = zeros({10});
+  until_error(group, [&] { group.all_reduce(x).wait(); });
+}
+
+TEST_CASE("a process that vanishes leaves word in a store that sees it") {
+  if (no_gloo()) return;
+  dist::StoreServer server("127.0.0.1", 0, "");
+  Ranks ranks(3, "ranks: one vanishes before anything is connected",
+              {.store = fmt::format("tcp://127.0.0.1:{}", server.port())});
+  const auto& ends = ranks.wait();
+  INFO(ranks.all_output());
+  for (const int rank : {0, 1}) {
+    const Ranks::End& end = ends[static_cast<size_t>(rank)];
+    CHECK(end.code == 0);
+    const auto error = caught(end.output);
+    REQUIRE(error);
+    CHECK(error->kind == Kind::peer_lost);
+    CHECK(error->rank == 2);
+    CHECK(end.seconds < 5);
+  }
+}
+
+// ---- mistakes
+
+namespace {
+
+struct Mistake {
+  const char* name;
+  void (*one)(ProcessGroup& group);    ///< what rank 1 does
+  void (*other)(ProcessGroup& group);  ///< what the others do
+  Kind kind;
+  const char* text;
+};
+
+void reduce_floats(ProcessGroup& group) { group.all_reduce(zeros({1000})).wait(); }
+
+const Mistake mistakes[] = {
+    {"count", [](ProcessGroup& g) { g.all_reduce(zeros({2000})).wait(); }, reduce_floats, Kind::mismatch,
+     "rank 0: all_reduce #2 float32[1000] sum, rank 1: all_reduce #2 float32[2000] sum"},
+    {"dtype", [](ProcessGroup& g) { g.all_reduce(zeros({1000}, {.dtype = int32})).wait(); }, reduce_floats,
+     Kind::mismatch, "rank 1: all_reduce #2 int32[1000] sum"},
+    {"reduction", [](ProcessGroup& g) { g.all_reduce(zeros({1000}), ReduceOp::max).wait(); }, reduce_floats,
+     Kind::mismatch, "rank 1: all_reduce #2 float32[1000] max"},
+    {"operation", [](ProcessGroup& g) { g.broadcast(zeros({1000})).wait(); }, reduce_floats, Kind::mismatch,
+     "rank 0: all_reduce #2 float32[1000] sum, rank 1: broadcast #2 float32[1000] from 0"},
+    {"root", [](ProcessGroup& g) { g.broadcast(zeros({1000}), 1).wait(); },
+     [](ProcessGroup& g) { g.broadcast(zeros({1000}), 0).wait(); }, Kind::mismatch,
+     "rank 0: broadcast #2 float32[1000] from 0, rank 1: broadcast #2 float32[1000] from 1"},
+    {"barrier", [](ProcessGroup& g) { g.barrier(); }, reduce_floats, Kind::mismatch, "rank 1: barrier #2"},
+    {"message", [](ProcessGroup& g) { g.recv(zeros({20}), 0).wait(); },
+     [](ProcessGroup& g) {
+       if (g.rank() == 0) g.send(zeros({10}), 1).wait();
+       g.barrier();
+     },
+     Kind::mismatch, "send #1 float32[10]"},
+    {"two sends", [](ProcessGroup& g) { g.send(zeros({10}), 0).wait(); },
+     [](ProcessGroup& g) {
+       if (g.rank() == 0) g.send(zeros({10}), 1).wait();
+       g.barrier();
+     },
+     Kind::mismatch, "send and receive do not fit"},
+    // Without comparing first, messages that differ never meet.
+    {"count, unchecked",
+     [](ProcessGroup& g) { dist::detail::all_reduce_unchecked(g, zeros({2000}), ReduceOp::sum).wait(); },
+     [](ProcessGroup& g) { dist::detail::all_reduce_unchecked(g, zeros({1000}), ReduceOp::sum).wait(); }, Kind::timeout,
+     ""},
+    {"checked, unchecked",
+     [](ProcessGroup& g) { dist::detail::all_reduce_unchecked(g, zeros({1000}), ReduceOp::sum).wait(); }, reduce_floats,
+     Kind::timeout, ""},
+};
+
+}  // namespace
+
+TEST_CASE("ranks: make a mistake", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  group.barrier();
+  const Mistake& mistake = mistakes[std::stoul(setting("TEST_MISTAKE"))];
+  fmt::print("begun at {:.6f}\n", now());
+  until_error(group, [&] { (group.rank() == 1 ? mistake.one : mistake.other)(group); });
+}
+
+namespace {
+
+/// The seconds that each rank's error took; -1 for one that had none.
+double slowest_error(const Ranks::End& end) {
+  const auto error = caught(end.output);
+  const size_t begun = end.output.find("begun at ");
+  if (!error || begun == std::string::npos) return -1;
+  return error->at - std::stod(end.output.substr(begun + 9));
+}
+
+}  // namespace
+
+TEST_CASE("ranks that differ are told so, all of them") {
+  if (no_gloo()) return;
+  constexpr double timeout = 1;
+  double slowest = 0;
+  int silent = 0;
+  for (size_t i = 0; i < std::size(mistakes); ++i) {
+    const Mistake& mistake = mistakes[i];
+    Ranks ranks(3, "ranks: make a mistake",
+                {.variables = {{"TEST_MISTAKE", std::to_string(i)}, {"TEST_TIMEOUT", std::to_string(timeout)}}});
+    const auto& ends = ranks.wait();
+    INFO(mistake.name << "\n" << ranks.all_output());
+    for (const Ranks::End& end : ends) {
+      CHECK(end.code == 0);
+      const auto error = caught(end.output);
+      silent += !error;
+      REQUIRE(error);
+      CHECK(error->kind == mistake.kind);
+      CHECK_THAT(error->text, ContainsSubstring(mistake.text));
+      slowest = std::max(slowest, slowest_error(end));
+    }
+  }
+  figure("R12", slowest, fmt::format("< {} s for {} kinds of mismatch", timeout + 1, std::size(mistakes)));
+  figure("R12", silent, "silent results of a mismatch, want 0");
+  CHECK(slowest < timeout + 1);
+}
+
+// ---- the start
+
+TEST_CASE("ranks: fail to start", "[.]") {
+  const double begun = now();
+  try {
+    dist::init({.timeout = timeout_setting()});
+    FAIL("it did start");
+  } catch (const CommError& error) {
+    tell(error);
+    fmt::print("took {:.3f}\n", now() - begun);
+    CHECK(error.kind == Kind::setup);
+    CHECK(now() - begun < timeout_setting() + 1);
+    CHECK_THAT(error.what(), ContainsSubstring(setting("TEST_WANT")));
+  }
+}
+
+TEST_CASE("ranks: start", "[.]") {
+  ProcessGroup group = dist::init();
+  group.barrier();
+}
+
+TEST_CASE("who is missing at the start is named") {
+  run_ranks(2, "ranks: fail to start",
+            {.variables = {{"WORLD_SIZE", "4"},
+                           {"LOCAL_WORLD_SIZE", "4"},
+                           {"TEST_TIMEOUT", "1"},
+                           {"TEST_WANT", "2 of 4 processes did not come"}}});
+}
+
+TEST_CASE("a wrong token, and a store that is not there, are told at the start") {
+  dist::StoreServer server("127.0.0.1", 0, "right");
+  const std::string url = fmt::format("tcp://127.0.0.1:{}", server.port());
+  run_ranks(
+      2, "ranks: fail to start",
+      {.store = url, .variables = {{"GRADUS_STORE_TOKEN", "wrong"}, {"TEST_TIMEOUT", "2"}, {"TEST_WANT", "token"}}});
+  run_ranks(1, "ranks: fail to start",
+            {.store = "file:///proc/no/such/folder",
+             .variables = {{"WORLD_SIZE", "2"}, {"TEST_TIMEOUT", "1"}, {"TEST_WANT", "/proc/no/such/folder"}}});
+}
+
+TEST_CASE("keys left over from an earlier job are noticed") {
+  if (no_gloo()) return;
+  const Scratch scratch;
+  const std::string url = "file://" + (scratch / "store");
+  run_ranks(2, "ranks: start", {.store = url});
+  run_ranks(2, "ranks: fail to start",
+            {.store = url, .variables = {{"TEST_TIMEOUT", "2"}, {"TEST_WANT", "has come to the store"}}});
+  run_ranks(2, "ranks: start", {.store = url, .variables = {{"GRADUS_RESTART_COUNT", "1"}}});
+}
