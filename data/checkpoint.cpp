@@ -33,6 +33,16 @@ constexpr uint64_t slack = 1 << 20;  // bytes of a rank for header, manifest and
 class SharedInterrupt {
  public:
   explicit SharedInterrupt(const dist::ProcessGroup& group) : group_(group) {}
+  SharedInterrupt(const SharedInterrupt&) = delete;
+  SharedInterrupt& operator=(const SharedInterrupt&) = delete;
+  /// What was begun is ended: leaving the group in the middle of it would be a failure to the others.
+  ~SharedInterrupt() {
+    try {
+      told_.wait();
+    } catch (const CommError& error) {
+      gradus::detail::log()->debug("{}: {}", op, error.what());
+    }
+  }
 
   bool came() {
     if (group_.size() == 1) return interrupt_.interrupted();
@@ -60,7 +70,7 @@ void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t
   fs::path temporary = detail::temporary_path(folder, step);
   try {
     const auto needs = together(group, [&] { return fmt::format("{} {:08x}", share.bytes() + slack, share.common); });
-    temporary = by_first([&] {
+    const std::string name = by_first([&] {
       uint64_t needed = 0;
       for (const std::string& text : needs) {
         needed += std::stoull(text);
@@ -69,8 +79,9 @@ void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t
       }
       detail::check_space(folder, needed);
       detail::make_folder(temporary);
-      return temporary.string();
+      return temporary.filename().string();
     });
+    temporary = folder / name;  // rank 0's
     const auto files = together(
         group, [&] { return to_text(detail::write_share(temporary, step, group.rank(), group.size(), share)); });
     by_first([&] {

@@ -240,3 +240,89 @@ TEST_CASE("when a system call fails on any rank, all ranks say so, and the check
   fmt::print("figure R3 3 ranks: {} failing calls, typed errors on all ranks, {} checkpoints lost, target 0\n", calls,
              lost);
 }
+
+TEST_CASE("damage that only one rank sees makes all ranks take the checkpoint before") {
+  if (!can_have_ranks()) return;
+  ThreadRanks three(3), two(2);
+  const Scratch scratch;
+  for (const int64_t step : {1, 2}) save_all(three, scratch.path(), step, true);
+  const auto steps_found = [&](ThreadRanks& ranks) {
+    std::vector<int64_t> steps(static_cast<size_t>(ranks.size()));
+    const std::string warning = captured_stderr([&] {
+      ranks.run([&](ProcessGroup& group) {
+        Model model(false);
+        Moments moments(false, false, group.rank(), group.size());
+        steps[static_cast<size_t>(group.rank())] =
+            Checkpointer(scratch.path(), {.signals = false, .group = group}).resume(model, moments);
+      });
+    });
+    const size_t first = warning.find("step-00000002 is damaged");
+    CHECK((first == std::string::npos) == (steps[0] == 2));
+    CHECK(warning.find("is damaged", first + 20) == std::string::npos);  // one rank says so
+    return steps;
+  };
+  Checkpointer alone(scratch.path(), quiet);
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(scratch / "step-00000002")) files.push_back(entry.path().string());
+  CHECK(files.size() == 4);
+  std::mt19937 random(9);
+  int found = 0;
+  constexpr int flips = 200;
+  for (int i = 0; i < flips; ++i) {
+    const std::string& path = files[static_cast<size_t>(i) % files.size()];
+    const std::string whole = read_file(path);
+    std::string flipped = whole;
+    flipped[random() % flipped.size()] ^= static_cast<char>(1 << random() % 8);
+    write_file(path, flipped);
+    found += alone.available() == std::vector<int64_t>{1};
+    if (i < 4) {
+      CHECK(steps_found(three) == std::vector<int64_t>{1, 1, 1});
+      CHECK(steps_found(two) == std::vector<int64_t>{1, 1});
+    }
+    write_file(path, whole);
+  }
+  CHECK(found == flips);
+  CHECK(steps_found(three) == std::vector<int64_t>{2, 2, 2});
+  fmt::print("figure R5 3 ranks: {} of {} flipped bits found, target all\n", found, flips);
+}
+
+TEST_CASE("ranks that do not fit together are told so, all of them") {
+  if (!can_have_ranks()) return;
+  ThreadRanks ranks(2);
+  const Scratch scratch;
+  write_file(scratch / "file", "");
+  const auto message_on_all = [&](const std::function<void(ProcessGroup&)>& body, const std::string& wanted) {
+    std::atomic<int> told = 0;
+    ranks.run([&](ProcessGroup& group) {
+      try {
+        body(group);
+      } catch (const CheckpointError& error) {
+        told += std::string(error.what()).find(wanted) != std::string::npos;
+      }
+    });
+    INFO(wanted);
+    CHECK(told == 2);
+  };
+  const auto save = [&](ProcessGroup& group, const std::string& folder, const Weights& weights) {
+    Checkpointer checkpoints(folder, {.signals = false, .group = group});
+    checkpoints.save(1, const_cast<Weights&>(weights));
+  };
+  message_on_all([&](ProcessGroup& group) { save(group, scratch / (group.rank() ? "file" : "folder"), Weights()); },
+                 "rank 1: cannot make the folder");
+  message_on_all([&](ProcessGroup& group) { save(group, scratch / (group.rank() ? "here" : "there"), Weights()); },
+                 "rank 1: Checkpointer: cannot create");
+  message_on_all(
+      [&](ProcessGroup& group) {
+        save(group, scratch / "other", Weights({{"w", 100 + group.rank()}}));
+      },
+      "other things to save");
+  message_on_all(
+      [&](ProcessGroup& group) {
+        Weights weights;
+        Checkpointer checkpoints(scratch / "fits", {.signals = false, .group = group});
+        checkpoints.save(1, weights);
+        Weights other({{group.rank() ? "v" : "w", 100}, {"b", 3}});
+        checkpoints.resume(other);
+      },
+      "does not fit this program: rank 1: model: missing v");
+}
