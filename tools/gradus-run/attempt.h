@@ -1,0 +1,87 @@
+// One attempt of the job on this machine: its workers are started and watched until all have ended and all machines
+// agree how the attempt ended.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gradus/distributed/detail/deadline.h>
+#include <gradus/distributed/detail/fd.h>
+
+#include "guardian.h"
+#include "meeting.h"
+#include "options.h"
+#include "report.h"
+#include "signals.h"
+#include "verdict.h"
+#include "worker.h"
+
+namespace gradus::run {
+
+/// Waits for the attempt's end on any machine. (A launcher that dies is one: this connection's will says so.)
+class EndWatch {
+ public:
+  EndWatch(const Meeting& meeting, const Plan& plan);
+  ~EndWatch();
+  EndWatch(const EndWatch&) = delete;
+  EndWatch& operator=(const EndWatch&) = delete;
+
+  /// Becomes readable at the end.
+  int fd() const { return event_.get(); }
+  /// To be asked then.
+  const Verdict& verdict() const { return verdict_; }
+
+ private:
+  void wait();
+
+  const Plan& plan_;
+  const Meeting& meeting_;
+  Box<dist::Store> store_;
+  dist::detail::Fd event_;
+  Verdict verdict_;
+  std::thread thread_;
+};
+
+class Attempt {
+ public:
+  Attempt(const Options& options, const Plan& plan, const Meeting& meeting, const Guardian& guardian,
+          const Signals& signals);
+  Verdict run();
+  Rows rows() const;
+
+ private:
+  using Deadline = dist::detail::Deadline;
+
+  void start(std::vector<Source>& sources);
+  Launch launch_of(const Worker& worker) const;
+  std::string log_of(const Worker& worker) const;
+  void step(EndWatch& watch);
+  double next_event() const;
+  void handle_signals();
+  void reap();
+  void judge();
+  void blame(const Worker& worker, std::string message);
+  void declare(const Verdict& mine);
+  void accept(const Verdict& verdict);
+  void finish_well();
+  void look_for_hangs();
+  void stop();
+  bool is_any_running() const;
+
+  const Options& options_;
+  const Plan& plan_;
+  const Meeting& meeting_;
+  const Guardian& guardian_;
+  const Signals& signals_;
+  Box<dist::Store> store_;
+  std::vector<Worker> workers_;
+  std::vector<const Worker*> failed_;  // in the order of their ends
+  std::optional<Verdict> verdict_;
+  std::optional<Deadline> judgement_;  // until then a better culprit than those of failed_ may come
+  std::optional<Deadline> kill_;       // whoever still runs then
+  bool asked_to_stop_ = false, has_reported_ = false, has_warned_ = false;
+};
+
+}  // namespace gradus::run

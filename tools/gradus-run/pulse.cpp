@@ -1,0 +1,49 @@
+// Shared memory by a file in the launcher's scratch folder.
+#include "pulse.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <gradus/distributed/detail/fd.h>
+
+namespace gradus::run {
+
+using dist::detail::HeartbeatPage;
+
+Pulse::Pulse(const std::string& path) {
+  const dist::detail::Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd || ftruncate(fd.get(), sizeof(HeartbeatPage)) != 0)
+    throw std::system_error(errno, std::generic_category(), path);
+  void* const page = mmap(nullptr, sizeof(HeartbeatPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (page == MAP_FAILED) throw std::system_error(errno, std::generic_category(), path);
+  page_ = static_cast<HeartbeatPage*>(page);
+}
+Pulse::Pulse(Pulse&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
+Pulse::~Pulse() {
+  if (page_) munmap(page_, sizeof(HeartbeatPage));
+}
+
+double Pulse::silence() const {
+  const std::chrono::nanoseconds heard(last());
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch() - heard).count();
+}
+
+std::string Pulse::text() const {
+  if (!has_begun()) return "";
+  const std::string phase = page_->phase_text();
+  return phase.empty() ? fmt::format("step {}", step()) : fmt::format("step {}, {}", step(), phase);
+}
+
+bool Pulse::is_behind(const Pulse& other) const {
+  return step() != other.step() ? step() < other.step() : last() < other.last();
+}
+
+}  // namespace gradus::run
