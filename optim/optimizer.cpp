@@ -2,6 +2,7 @@
 #include <gradus/optim/optimizer.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include <gradus/autograd/ops.h>
@@ -46,9 +47,24 @@ void Optimizer::add_group(const NamedTensors& parameters, const GroupOptions& op
                  "{}: '{}' does not require grad; pass net.trainable_parameters() to leave frozen ones out", name_,
                  name);
     GRADUS_CHECK(x.is_contiguous(), ValueError, "{}: '{}' is a strided view; want a contiguous parameter", name_, name);
-    added.entries.push_back({name, x, x.dtype(), 0, {}, {}, -1});
+    added.entries.push_back({name, x, x.dtype(), {}, 0, {}, {}, -1});
   }
   groups_.push_back(std::move(added));
+}
+
+void Optimizer::set_slice(const std::string& name, const Shape& shape, int64_t begin) {
+  GRADUS_CHECK(is_elementwise(), ValueError, "{}: the rule needs whole parameters, '{}' is a slice of one", name_,
+               name);
+  for (Group& g : groups_)
+    for (Entry& e : g.entries) {
+      if (e.name != name) continue;
+      GRADUS_CHECK(begin >= 0 && begin + e.parameter.numel() <= shape.numel(), ValueError,
+                   "{}: '{}' of {} elements from {} on is no slice of {}", name_, name, e.parameter.numel(), begin,
+                   shape);
+      e.whole = Whole{shape, begin};
+      return;
+    }
+  throw ValueError(fmt::format("{}: there is no parameter '{}'", name_, name));
 }
 
 // ---- learning rates
@@ -78,9 +94,11 @@ void Optimizer::step(double gradient_scale) {
   for (Group& g : groups_) step_group(g, gradient_scale);
 }
 
-// A state that the options have asked for since the last step, such as momentum raised from 0, begins with zeros.
-Tensor Optimizer::state_or_zeros(const Entry& e, size_t i) {
-  if (e.state[i].defined()) return e.state[i];
+// A state begins with zeros, also when the options ask for it only later, such as momentum raised from 0; a master with
+// the parameter.
+Tensor Optimizer::state_of(const Entry& e, const Tensor& x) {
+  if (x.defined()) return x;
+  if (&x == &e.master) return e.parameter.detach().to(work_dtype(e.dtype));
   return zeros(e.parameter.shape(), {.dtype = work_dtype(e.dtype), .device = e.parameter.device()});
 }
 
@@ -92,7 +110,7 @@ void Optimizer::prepare(Entry& e, const StateNames& names) const {
                e.name, e.dtype, p.dtype());
   const Dtype work = work_dtype(e.dtype);
   for (size_t i = 0; i < names.size(); ++i)
-    if (names[i]) e.state[i] = state_or_zeros(e, i).to(p.device());
+    if (names[i]) e.state[i] = state_of(e, e.state[i]).to(p.device());
   if (work == e.dtype) return;
   if (e.master.defined()) e.master = e.master.to(p.device());
   // Somebody may have changed the parameter: then the master starts from it again.
@@ -109,7 +127,7 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
   const StateNames names = state_names();
   for (Entry& e : g.entries) {
     const Tensor gradient = e.parameter.grad();
-    if (!gradient.defined() || gradient.numel() == 0) continue;
+    if (!gradient.defined()) continue;
     prepare(e, names);
     updates.push_back({&e, dense(gradient).to(work_dtype(e.dtype))});
   }
@@ -144,9 +162,16 @@ void Optimizer::step_group(Group& g, double gradient_scale) {
 }
 
 // ---- state
+template <class E, class F>
+void Optimizer::for_state(E& e, F f) const {
+  const StateNames names = state_names();
+  for (size_t i = 0; i < names.size(); ++i)
+    if (names[i]) f(e.name + '.' + names[i], e.state[i]);
+  if (work_dtype(e.dtype) != e.dtype) f(e.name + ".master", e.master);
+}
+
 NamedTensors Optimizer::state_dict() const {
   NamedTensors state;
-  const StateNames names = state_names();
   for (size_t i = 0; i < groups_.size(); ++i) {
     const Group& g = groups_[i];
     const std::pair<const char*, double> numbers[] = {
@@ -154,11 +179,10 @@ NamedTensors Optimizer::state_dict() const {
     for (const auto& [what, value] : numbers)
       state.push_back({group_key(i, what), scalar_tensor(value, {.dtype = float64})});
     for (const Entry& e : g.entries) {
-      if (e.step == 0) continue;
+      if (e.step == 0 && !e.whole) continue;
       state.push_back({e.name + ".step", scalar_tensor(e.step)});
-      for (size_t s = 0; s < names.size(); ++s)
-        if (names[s]) state.push_back({e.name + '.' + names[s], state_or_zeros(e, s).detach()});
-      if (e.master.defined()) state.push_back({e.name + ".master", e.master.detach()});
+      if (e.whole) continue;
+      for_state(e, [&](const std::string& name, const Tensor& x) { state.push_back({name, state_of(e, x).detach()}); });
     }
   }
   return state;
@@ -166,7 +190,6 @@ NamedTensors Optimizer::state_dict() const {
 
 void Optimizer::load_state_dict(const NamedTensors& state) {
   gradus::detail::StateCheck check(name_, state);
-  const StateNames names = state_names();
   std::vector<Group> loaded = groups_;
   for (size_t i = 0; i < loaded.size(); ++i) {
     Group& g = loaded[i];
@@ -174,19 +197,55 @@ void Optimizer::load_state_dict(const NamedTensors& state) {
     g.initial_lr = check.take_double(group_key(i, "initial_lr"));
     g.weight_decay = check.take_double(group_key(i, "weight_decay"));
     for (Entry& e : g.entries) {
-      e = {e.name, e.parameter, e.dtype, 0, {}, {}, -1};
+      e = {e.name, e.parameter, e.dtype, e.whole, 0, {}, {}, -1};
       if (!check.has(e.name + ".step")) continue;  // never stepped
       e.step = check.take_int(e.name + ".step");
-      const auto take = [&](const char* what) {
-        const Tensor x = check.take(e.name + '.' + what, e.parameter.shape(), work_dtype(e.dtype));
-        return x.defined() ? x.detach().clone().to(e.parameter.device()) : x;
-      };
-      for (size_t s = 0; s < names.size(); ++s)
-        if (names[s]) e.state[s] = take(names[s]);
-      if (work_dtype(e.dtype) != e.dtype) e.master = take("master");
+      for_state(e, [&](const std::string& name, Tensor& x) {
+        if (e.whole && !check.has(name)) return;  // load_state_slices() brings it
+        const Tensor found = check.take(name, e.whole ? e.whole->shape : e.parameter.shape(), work_dtype(e.dtype));
+        if (!found.defined()) return;
+        const Tensor own =
+            e.whole ? found.detach().reshape({-1}).narrow(0, e.whole->begin, e.parameter.numel()) : found.detach();
+        x = own.clone().to(e.parameter.device());
+      });
     }
   }
   check.finish();
+  groups_ = std::move(loaded);
+}
+
+std::vector<StateSlice> Optimizer::state_slices() const {
+  std::vector<StateSlice> slices;
+  for (const Group& g : groups_)
+    for (const Entry& e : g.entries)
+      if (e.whole)
+        for_state(e, [&](const std::string& name, const Tensor& x) {
+          slices.push_back({name, e.whole->shape, e.whole->begin, state_of(e, x).detach()});
+        });
+  return slices;
+}
+
+void Optimizer::load_state_slices(const std::vector<StateSlice>& slices) {
+  std::unordered_map<std::string, const StateSlice*> found;
+  for (const StateSlice& s : slices) found.emplace(s.name, &s);
+  std::vector<Group> loaded = groups_;
+  for (Group& g : loaded)
+    for (Entry& e : g.entries)
+      if (e.whole)
+        for_state(e, [&](const std::string& name, Tensor& x) {
+          const auto at = found.find(name);
+          if (at == found.end()) {
+            GRADUS_CHECK(e.step == 0, CheckpointError, "{}: the state has no '{}', but {} steps", name_, name, e.step);
+            return;
+          }
+          const StateSlice& s = *at->second;
+          GRADUS_CHECK(s.shape == e.whole->shape && s.begin == e.whole->begin &&
+                           s.values.shape() == e.parameter.shape() && s.values.dtype() == work_dtype(e.dtype),
+                       CheckpointError, "{}: '{}' is {}{} from {} on of {}; want {}{} from {} on of {}", name_, name,
+                       s.values.dtype(), s.values.shape(), s.begin, s.shape, work_dtype(e.dtype), e.parameter.shape(),
+                       e.whole->begin, e.whole->shape);
+          x = s.values.detach().clone().to(e.parameter.device());
+        });
   groups_ = std::move(loaded);
 }
 

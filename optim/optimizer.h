@@ -51,10 +51,19 @@ class GRADUS_API Optimizer : public Stateful {
   virtual std::optional<double> momentum() const { return {}; }
   virtual void set_momentum(double) {}
 
+  /// Whether each element is stepped by itself, whatever the others are: then a parameter may be cut into slices.
+  virtual bool is_elementwise() const { return false; }
+  /// Says that the parameter of this name is a run of elements, from `begin` on, of a larger one of `shape` that
+  /// several processes step together: state_slices() gives its state out instead of state_dict().
+  void set_slice(const std::string& name, const Shape& shape, int64_t begin);
+
   const char* state_name() const override { return "optimizer"; }
   /// "<parameter>.<state>" for each tensor of state, "<parameter>.step", "group.<i>.lr" and so on.
   NamedTensors state_dict() const override;
+  /// Takes a slice's state from whole tensors, too, where they are there.
   void load_state_dict(const NamedTensors& state) override;
+  std::vector<StateSlice> state_slices() const override;
+  void load_state_slices(const std::vector<StateSlice>& slices) override;
 
  protected:
   /// The options that every rule has, and those of one kernel call.
@@ -73,11 +82,16 @@ class GRADUS_API Optimizer : public Stateful {
   const char* name() const { return name_; }
 
  private:
+  struct Whole {
+    Shape shape;
+    int64_t begin;
+  };
   struct Entry {
     std::string name;
     Tensor parameter;
-    Dtype dtype;       // of the parameter when it was added
-    int64_t step = 0;  // updates so far
+    Dtype dtype;                 // of the parameter when it was added
+    std::optional<Whole> whole;  // what it is a slice of
+    int64_t step = 0;            // updates so far
     Tensor state[std::tuple_size_v<StateNames>];
     Tensor master;         // float32 values of a 16-bit parameter
     int64_t version = -1;  // of the parameter when it was last rounded from the master
@@ -88,7 +102,11 @@ class GRADUS_API Optimizer : public Stateful {
   };
 
   const Group& group(size_t index) const;
-  static Tensor state_or_zeros(const Entry& e, size_t i);
+  /// One of the entry's tensors of state, or what it begins with.
+  static Tensor state_of(const Entry& e, const Tensor& x);
+  /// Calls f(name, tensor) for each tensor of an entry's state; those that are not there yet are undefined.
+  template <class E, class F>
+  void for_state(E& entry, F f) const;
   void prepare(Entry& entry, const StateNames& names) const;
   void step_group(Group& group, double gradient_scale);
 

@@ -19,6 +19,7 @@ class GRADUS_API SGD final : public Optimizer {
   /// Nothing without momentum: there is no velocity that it could apply to.
   std::optional<double> momentum() const override;
   void set_momentum(double momentum) override { options_.momentum = momentum; }
+  bool is_elementwise() const override { return true; }
 
  private:
   StateNames state_names() const override;
@@ -41,6 +42,7 @@ class GRADUS_API Adam : public Optimizer {
       : Adam("Adam", parameters, options, false) {}
   std::optional<double> momentum() const override { return options_.betas[0]; }
   void set_momentum(double momentum) override { options_.betas[0] = momentum; }
+  bool is_elementwise() const override { return true; }
 
  protected:
   Adam(const char* name, const NamedTensors& parameters, const AdamOptions& options, bool decoupled);
@@ -79,6 +81,7 @@ class GRADUS_API RMSprop final : public Optimizer {
   explicit RMSprop(const NamedTensors& parameters, const RMSpropOptions& options = {});
   std::optional<double> momentum() const override;
   void set_momentum(double momentum) override { options_.momentum = momentum; }
+  bool is_elementwise() const override { return true; }
 
  private:
   StateNames state_names() const override;
