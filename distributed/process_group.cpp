@@ -8,6 +8,7 @@
 #include <gradus/autograd/grad_mode.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/core/factories.h>
+#include <gradus/distributed/detail/error_file.h>
 #include <gradus/distributed/detail/group.h>
 
 namespace gradus::dist {
@@ -298,6 +299,7 @@ ProcessGroup init(const InitOptions& options) {
   GRADUS_CHECK(env.size >= 1 && 0 <= env.rank && env.rank < env.size, ValueError,
                "init: rank {} of {} processes; want a rank below the number of processes", env.rank, env.size);
   GRADUS_CHECK(options.timeout > 0, ValueError, "init: timeout is {} seconds; want more than 0", options.timeout);
+  detail::write_uncaught_errors(env.rank);
   if (env.size == 1) return ProcessGroup(make_ref<Group>(env));
   // A rank that has died is an error, not a signal. A program's own handler stays.
   struct sigaction present {};

@@ -16,6 +16,7 @@
 
 #include "catch.h"
 #include "ranks.h"
+#include "thread_ranks.h"
 
 #include <gradus/distributed/detail/engine.h>
 #include <gradus/distributed/detail/group.h>
@@ -77,13 +78,6 @@ void until_error(ProcessGroup& group, F&& work) {
   }
 }
 
-bool no_gloo() {
-  std::string reason;
-  if (dist::detail::find_gloo(&reason)) return false;
-  WARN("skipped: " << reason);
-  return true;
-}
-
 void figure(const char* name, double value, const std::string& target) {
   fmt::print("figure {} {:.3f} {}\n", name, value, target);
   std::fflush(stdout);
@@ -110,7 +104,7 @@ TEST_CASE("ranks: work until one is killed", "[.]") {
 }
 
 TEST_CASE("a killed process is an error on every other rank, at once") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   std::mt19937 random(20);
   double slowest = 0;
   int rounds = 0, unnamed = 0;
@@ -162,7 +156,7 @@ TEST_CASE("ranks: work until one is stopped", "[.]") {
 }
 
 TEST_CASE("a rank that is stopped is named when the time is over") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   constexpr double timeout = 2;  // R11 says 5 s; the way is the same
   double slowest = 0;
   for (const int n : {2, 4}) {
@@ -203,7 +197,7 @@ TEST_CASE("ranks: one is late", "[.]") {
 }
 
 TEST_CASE("a rank that is alive but does not come is told from one that hangs") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   Ranks ranks(3, "ranks: one is late", {.variables = {{"TEST_TIMEOUT", "1"}}});
   const auto& ends = ranks.wait();
   INFO(ranks.all_output());
@@ -232,7 +226,7 @@ TEST_CASE("ranks: wait to be told", "[.]") {
 }
 
 TEST_CASE("a failure that the launcher writes into the store ends what waits") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   dist::StoreServer server("127.0.0.1", 0, "");
   const std::string url = fmt::format("tcp://127.0.0.1:{}", server.port());
   Ranks ranks(3, "ranks: wait to be told", {.store = url});
@@ -261,7 +255,7 @@ TEST_CASE("ranks: one vanishes before anything is connected", "[.]") {
 }
 
 TEST_CASE("a process that vanishes leaves word in a store that sees it") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   dist::StoreServer server("127.0.0.1", 0, "");
   Ranks ranks(3, "ranks: one vanishes before anything is connected",
               {.store = fmt::format("tcp://127.0.0.1:{}", server.port())});
@@ -350,7 +344,7 @@ double slowest_error(const Ranks::End& end) {
 }  // namespace
 
 TEST_CASE("ranks that differ are told so, all of them") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   constexpr double timeout = 1;
   double slowest = 0;
   int silent = 0;
@@ -416,7 +410,7 @@ TEST_CASE("a wrong token, and a store that is not there, are told at the start")
 }
 
 TEST_CASE("keys left over from an earlier job are noticed") {
-  if (no_gloo()) return;
+  if (!can_have_ranks()) return;
   const Scratch scratch;
   const std::string url = "file://" + (scratch / "store");
   run_ranks(2, "ranks: start", {.store = url});
