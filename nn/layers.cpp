@@ -113,6 +113,7 @@ BatchNorm::BatchNorm(int64_t num_features, const BatchNormOptions& options)
 Tensor BatchNorm::normalise(const Tensor& x) {
   const bool tracks = running_mean.defined();
   if (is_training() && tracks && !is_recomputing()) num_batches_tracked.add_(1);
+  if (is_training() && training_norm) return training_norm(*this, x);
   return batch_norm(x, running_mean, running_var, weight, bias, is_training() || !tracks, momentum, eps);
 }
 

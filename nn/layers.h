@@ -2,6 +2,7 @@
 // mathematics is in autograd/ops. Sizes are checked where the layer is made (ValueError), inputs where it is called.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include <gradus/autograd/ops.h>
@@ -77,6 +78,9 @@ struct GRADUS_API BatchNorm : Module {
   Parameter weight, bias;                                 // [C], or absent
   Buffer running_mean, running_var, num_batches_tracked;  // [C], [C], [] int64, or absent
   double eps, momentum;
+  /// What training calls instead of batch_norm(), when it is set, such as one with the statistics of other processes,
+  /// too: dist::convert_sync_batch_norm().
+  std::function<Tensor(const BatchNorm& layer, const Tensor& x)> training_norm;
 
  protected:
   BatchNorm(int64_t num_features, const BatchNormOptions& options);
@@ -86,13 +90,13 @@ struct GRADUS_API BatchNorm : Module {
 struct GRADUS_API BatchNorm1d : BatchNorm {
   explicit BatchNorm1d(int64_t num_features, const BatchNormOptions& options = {}) : BatchNorm(num_features, options) {}
   Tensor forward(const Tensor& x);
-  GRADUS_MODULE(weight, bias, running_mean, running_var, num_batches_tracked, eps, momentum)
+  GRADUS_MODULE(weight, bias, running_mean, running_var, num_batches_tracked, eps, momentum, training_norm)
 };
 /// [N, C, H, W].
 struct GRADUS_API BatchNorm2d : BatchNorm {
   explicit BatchNorm2d(int64_t num_features, const BatchNormOptions& options = {}) : BatchNorm(num_features, options) {}
   Tensor forward(const Tensor& x);
-  GRADUS_MODULE(weight, bias, running_mean, running_var, num_batches_tracked, eps, momentum)
+  GRADUS_MODULE(weight, bias, running_mean, running_var, num_batches_tracked, eps, momentum, training_norm)
 };
 
 struct LayerNormOptions {
