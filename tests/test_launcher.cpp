@@ -1,20 +1,8 @@
-// gradus-run as a shell sees it: small programs are its workers. The hidden cases at the end are workers, too.
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <chrono>
-#include <functional>
+// gradus-run on one machine: small programs are its workers. The hidden cases at the end are workers, too.
 #include <map>
-#include <optional>
 #include <regex>
-#include <thread>
-#include <vector>
 
-#include "catch.h"
-#include "scratch.h"
+#include "launcher.h"
 
 #include <gradus/core/error.h>
 #include <gradus/distributed/detail/error_file.h>
@@ -26,107 +14,6 @@
 using namespace gradus;
 using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
-
-namespace {
-
-using Words = std::vector<std::string>;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
-
-bool comes_true(const std::function<bool()>& condition, double seconds = 20) {
-  for (const double end = now() + seconds; now() < end; sleep_for(0.005))
-    if (condition()) return true;
-  return condition();
-}
-
-struct Result {
-  int code = -1;
-  std::string out, err;
-  double seconds = 0;
-};
-
-/// A launcher in the background. It ends after a minute in any case, and all that it started with it.
-class Launcher {
- public:
-  explicit Launcher(const Words& arguments, const Words& prefix = {}) : start_(now()) {
-    Words words = prefix;
-    words.push_back(GRADUS_RUN);
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    const std::string out = folder_ / "out", err = folder_ / "err", mark = "GRADUS_TEST_MARK=" + folder_.path();
-    pid = fork();
-    if (pid == 0) {
-      alarm(60);
-      dup2(open(out.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), 1);
-      dup2(open(err.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), 2);
-      putenv(const_cast<char*>(mark.c_str()));
-      execvp(argv[0], argv.data());
-      _exit(126);
-    }
-  }
-  ~Launcher() {
-    if (pid > 0) {
-      kill(pid, SIGKILL);
-      waitpid(pid, nullptr, 0);
-    }
-  }
-  Launcher(const Launcher&) = delete;
-  Launcher& operator=(const Launcher&) = delete;
-
-  Result wait() {
-    int status = 0;
-    waitpid(std::exchange(pid, -1), &status, 0);
-    return {WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status), out(), err(), now() - start_};
-  }
-  std::string out() const { return read_file(folder_ / "out"); }
-  std::string err() const { return read_file(folder_ / "err"); }
-  bool says(const std::string& text) const {
-    return comes_true([&] { return (out() + err()).find(text) != std::string::npos; });
-  }
-  /// All processes that have this launcher's mark in their environment: itself, workers, and theirs.
-  std::vector<pid_t> processes() const {
-    std::vector<pid_t> found;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string name = entry.path().filename();
-      if (!std::all_of(name.begin(), name.end(), isdigit)) continue;
-      if (read_file(entry.path() / "environ").find(folder_.path()) != std::string::npos)
-        found.push_back(std::stoi(name));
-    }
-    return found;
-  }
-
-  pid_t pid = -1;
-
- private:
-  Scratch folder_;
-  double start_;
-};
-
-Result run(const Words& arguments) { return Launcher(arguments).wait(); }
-Words shell(Words options, const std::string& script) {
-  options.insert(options.end(), {"sh", "-c", script});
-  return options;
-}
-/// A hidden case of this file as the worker.
-Words worker(Words options, const std::string& tag) {
-  options.insert(options.end(), {fs::read_symlink("/proc/self/exe"), tag});
-  return options;
-}
-
-std::vector<std::string> lines(const std::string& text) {
-  std::vector<std::string> all;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    all.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
-  return all;
-}
-
-}  // namespace
 
 TEST_CASE("workers know who they are") {
   const Result result = run(shell({"--nproc", "3", "--rdzv-id", "night", "--max-restarts", "4"},
@@ -364,7 +251,7 @@ TEST_CASE("a rank that hangs is named") {
   CHECK_THAT(result.err, ContainsSubstring("for 1 s"));  // and the warning before
   CHECK(result.seconds < 10);
   // One that is slow but goes on is left alone.
-  const Result slow = run(worker({"--nproc", "2", "--heartbeat", "1"}, "[.slow]"));
+  const Result slow = run(worker({"--nproc", "2", "--heartbeat", "1.5"}, "[.slow]"));
   INFO(slow.err);
   CHECK(slow.code == 0);
 }

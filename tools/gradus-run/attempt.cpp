@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,53 +28,7 @@ namespace {
 /// Seconds in which a failure that looks like the consequence of another waits for that one.
 constexpr double second_thoughts = 1;
 
-/// Seconds for a call to the store.
-constexpr double patience = 30;
-
-std::string end_key(const Plan& plan) { return fmt::format("end/{}", plan.round); }
-
-Verdict this_launcher_is_gone(const Plan& plan) {
-  return {1, -1, fmt::format("the launcher of node {} ({}) is gone", plan.node, plan.nodes[plan.node].host), true, ""};
-}
-
-Verdict lost_store(const std::exception& error) {
-  return {1, -1, fmt::format("the first launcher of the job is gone ({})", error.what()), false, ""};
-}
-
 }  // namespace
-
-EndWatch::EndWatch(const Meeting& meeting, const Plan& plan)
-    : plan_(plan),
-      meeting_(meeting),
-      store_(meeting.open_store(patience)),
-      event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  store_->leave_will(end_key(plan), this_launcher_is_gone(plan).text());
-  thread_ = std::thread([this] { wait(); });
-}
-
-EndWatch::~EndWatch() {
-  try {  // an attempt that is left by an exception has no end yet
-    meeting_.open_store(patience)->set_once(end_key(plan_), this_launcher_is_gone(plan_).text());
-  } catch (const CommError&) {  // the store is gone: the thread notices, too
-  }
-  thread_.join();
-  store_->close();
-}
-
-void EndWatch::wait() {
-  for (bool waiting = true; waiting;) try {
-      verdict_ = Verdict::parse(store_->get(end_key(plan_), 3600));
-      waiting = false;
-    } catch (const CommError& error) {
-      waiting = error.kind == CommError::Kind::timeout;
-      if (!waiting) verdict_ = lost_store(error);
-    } catch (const std::exception& error) {
-      verdict_ = lost_store(error);
-      waiting = false;
-    }
-  const uint64_t one = 1;
-  (void)!::write(event_.get(), &one, sizeof one);
-}
 
 Attempt::Attempt(const Options& options, const Plan& plan, const Meeting& meeting, const Guardian& guardian,
                  const Signals& signals)
@@ -84,7 +37,7 @@ Attempt::Attempt(const Options& options, const Plan& plan, const Meeting& meetin
       meeting_(meeting),
       guardian_(guardian),
       signals_(signals),
-      store_(meeting.open_store(patience)) {
+      store_(meeting.open_store()) {
   workers_.reserve(static_cast<size_t>(options.nproc));
   for (int i = 0; i < options.nproc; ++i) {
     const int rank = plan.first_rank() + i;

@@ -4,12 +4,11 @@
 
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <gradus/distributed/detail/deadline.h>
-#include <gradus/distributed/detail/fd.h>
 
+#include "end_watch.h"
 #include "guardian.h"
 #include "meeting.h"
 #include "options.h"
@@ -19,30 +18,6 @@
 #include "worker.h"
 
 namespace gradus::run {
-
-/// Waits for the attempt's end on any machine. (A launcher that dies is one: this connection's will says so.)
-class EndWatch {
- public:
-  EndWatch(const Meeting& meeting, const Plan& plan);
-  ~EndWatch();
-  EndWatch(const EndWatch&) = delete;
-  EndWatch& operator=(const EndWatch&) = delete;
-
-  /// Becomes readable at the end.
-  int fd() const { return event_.get(); }
-  /// To be asked then.
-  const Verdict& verdict() const { return verdict_; }
-
- private:
-  void wait();
-
-  const Plan& plan_;
-  const Meeting& meeting_;
-  Box<dist::Store> store_;
-  dist::detail::Fd event_;
-  Verdict verdict_;
-  std::thread thread_;
-};
 
 class Attempt {
  public:

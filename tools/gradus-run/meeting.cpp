@@ -96,7 +96,8 @@ Meeting::Meeting(const Options& options)
     url_ = "tcp://" + options.rdzv;
     serve();
   }
-  store_ = open_store(options.rdzv_timeout);
+  open_store(options.rdzv_timeout)->close();  // it may take long to appear, but then it has to answer
+  store_ = open_store();
   store_->leave_will("gone/" + self_.id, "");
 }
 
@@ -187,9 +188,9 @@ Plan Meeting::meet(int round) {
   }
 }
 
-Rows Meeting::leave(const Plan& plan, const Rows& mine, double patience) {
+Rows Meeting::leave(const Plan& plan, const Rows& mine, double seconds) {
   Rows rows = mine;
-  const Deadline deadline(patience);
+  const Deadline deadline(seconds);
   for (size_t node = 1; is_first() && node < plan.nodes.size(); ++node) try {
       if (store_->find("gone/" + plan.nodes[node].id)) continue;
       const Rows others = json::parse(store_->get(fmt::format("report/{}/{}", plan.round, node), deadline.left()));

@@ -43,10 +43,10 @@ class Meeting {
   /// Waits for the others. When `round` is closed already, for the next one.
   Plan meet(int round);
   /// At the very end: tells the first launcher this one's rows; that one waits for those of all, and returns them.
-  Rows leave(const Plan& plan, const Rows& mine, double patience);
+  Rows leave(const Plan& plan, const Rows& mine, double seconds);
 
-  /// A connection of one's own; `timeout` for each call.
-  Box<gradus::dist::Store> open_store(double timeout) const;
+  /// A connection of one's own; `timeout` for connecting and for each call.
+  Box<gradus::dist::Store> open_store(double timeout = 30) const;
   const std::string& url() const { return url_; }
   const std::string& token() const { return token_; }
 

@@ -1,0 +1,219 @@
+// gradus-run on several machines: launchers that meet on the loopback, and in network namespaces where the kernel lets
+// us make some.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include <memory>
+
+#include "launcher.h"
+
+#include <gradus/distributed/detail/fd.h>
+#include <gradus/fmt.h>
+
+using namespace gradus;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+std::string free_address() {
+  const dist::detail::Fd fd(socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  return fmt::format("127.0.0.1:{}", ntohs(address.sin_port));
+}
+
+Words nodes(const std::string& count, const std::string& address, const Words& more = {}) {
+  Words options = {"--nnodes", count, "--rdzv", address, "--nproc", "2", "--stop-timeout", "5"};
+  options.insert(options.end(), more.begin(), more.end());
+  return options;
+}
+
+/// Two machines that were given the same line; the first one serves the store.
+struct Pair {
+  Pair(const Words& more, const std::string& script) : line(shell(nodes("2", address, more), script)), first(line) {
+    REQUIRE(first.says("waiting for 2 machines"));
+    second = std::make_unique<Launcher>(line);
+  }
+  const std::string address = free_address();
+  const Words line;
+  Launcher first;
+  std::unique_ptr<Launcher> second;
+};
+
+}  // namespace
+
+TEST_CASE("two machines share the ranks") {
+  Pair pair({},
+            "echo $RANK $LOCAL_RANK $GROUP_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $MASTER_ADDR:$MASTER_PORT $GRADUS_STORE");
+  const Result first = pair.first.wait(), second = pair.second->wait();
+  INFO(first.err << second.err);
+  CHECK(first.code == 0);
+  CHECK(second.code == 0);
+  const std::string master =
+      first.out.substr(first.out.find("127.0.0.1:"), first.out.find('\n') - first.out.find("127.0.0.1:"));
+  CHECK_THAT(master, ContainsSubstring("tcp://" + pair.address));
+  for (const char* rank : {"[rank0]: 0 0 0 4 2 ", "[rank1]: 1 1 0 4 2 "})
+    CHECK_THAT(first.out, ContainsSubstring(rank + master));
+  for (const char* rank : {"[rank2]: 2 0 1 4 2 ", "[rank3]: 3 1 1 4 2 "})
+    CHECK_THAT(second.out, ContainsSubstring(rank + master));
+}
+
+TEST_CASE("a failure on one machine ends the attempt on all, and all start again together") {
+  Pair pair({"--max-restarts", "1"},
+            "echo rank $RANK try $GRADUS_RESTART_COUNT; test $RANK = 3 && sleep 0.2 && exit 9; exec sleep 30");
+  const Result first = pair.first.wait(), second = pair.second->wait();
+  INFO(first.err << second.err);
+  CHECK(first.code == 9);
+  CHECK(second.code == 9);
+  CHECK(first.seconds < 10);
+  for (const Result* result : {&first, &second}) {
+    CHECK_THAT(result->err, ContainsSubstring("rank 3 failed: exit 9; starting again (1 of 1)"));
+    CHECK_THAT(result->out, ContainsSubstring("try 0") && ContainsSubstring("try 1"));
+  }
+  // The first one's table has the rows of both.
+  for (const char* row : {"     0 ", "     1 ", "     2 ", "*    3 "}) CHECK_THAT(first.err, ContainsSubstring(row));
+}
+
+TEST_CASE("a machine that is lost can come back") {
+  Pair pair({"--max-restarts", "1"},
+            "echo rank $RANK try $GRADUS_RESTART_COUNT; test $GRADUS_RESTART_COUNT = 1 || exec sleep 30");
+  REQUIRE(pair.second->says("rank 2 try 0"));
+  REQUIRE(pair.first.says("rank 1 try 0"));
+  kill(pair.second->pid, SIGKILL);
+  REQUIRE(pair.first.says("the launcher of node 1"));
+  CHECK(comes_true([&] { return pair.second->processes().empty(); }, 1));
+  Launcher replacement(pair.line);
+  const Result first = pair.first.wait(), second = replacement.wait();
+  INFO(first.err << second.err);
+  CHECK(first.code == 0);
+  CHECK(second.code == 0);
+  CHECK_THAT(second.out, ContainsSubstring("rank 3 try 1"));
+}
+
+TEST_CASE("the job ends with its first launcher") {
+  Pair pair({"--max-restarts", "5"}, "echo ready; exec sleep 30");
+  REQUIRE(pair.second->says("ready"));
+  REQUIRE(pair.first.says("ready"));
+  kill(pair.first.pid, SIGKILL);
+  const Result second = pair.second->wait();
+  CHECK(second.code == 1);
+  CHECK_THAT(second.err, ContainsSubstring("the first launcher of the job is gone"));
+  CHECK(comes_true([&] { return pair.first.processes().empty() && pair.second->processes().empty(); }, 1));
+}
+
+TEST_CASE("a signal to one launcher ends the job everywhere") {
+  Pair pair({"--max-restarts", "5"}, "echo ready; exec sleep 30");
+  REQUIRE(pair.second->says("ready"));
+  REQUIRE(pair.first.says("ready"));
+  kill(pair.second->pid, SIGTERM);
+  CHECK(pair.second->wait().code == 128 + SIGTERM);
+  CHECK(pair.first.wait().code == 128 + SIGTERM);
+}
+
+TEST_CASE("with MIN:MAX fewer machines will do") {
+  const std::string address = free_address();
+  const Words more = {"--last-call", "0.4", "--max-restarts", "1"};
+  const std::string script =
+      "echo size $WORLD_SIZE; test $GRADUS_RESTART_COUNT = 1 && exit 0; while ! test -e $STOP; do sleep 0.05; done; "
+      "exit 3";
+  const Scratch folder;
+  setenv("STOP", (folder / "stop").c_str(), 1);
+  Launcher first(shell(nodes("1:2", address, more), script));
+  REQUIRE(first.says("size 2"));
+  Launcher late(shell(nodes("1:2", address, more), script));  // takes part in the next attempt
+  REQUIRE(late.says("waiting for its next attempt"));
+  write_file(folder / "stop", "");
+  const Result one = first.wait(), two = late.wait();
+  INFO(one.err << two.err);
+  CHECK(one.code == 0);
+  CHECK(two.code == 0);
+  CHECK_THAT(one.out, ContainsSubstring("size 4"));
+  CHECK_THAT(two.out, ContainsSubstring("size 4"));
+}
+
+TEST_CASE("machines have the places that they were given") {
+  const std::string address = free_address(), script = "echo node $GROUP_RANK";
+  Launcher two(shell(nodes("3", address, {"--node-rank", "2"}), script)),
+      one(shell(nodes("3", address, {"--node-rank", "1"}), script)),
+      zero(shell(nodes("3", address, {"--node-rank", "0"}), script));
+  CHECK_THAT(zero.wait().out, ContainsSubstring("node 0"));
+  CHECK_THAT(one.wait().out, ContainsSubstring("node 1"));
+  CHECK_THAT(two.wait().out, ContainsSubstring("node 2"));
+}
+
+TEST_CASE("machines that do not come, or are not of the job") {
+  const Result alone = run(shell(nodes("2", free_address(), {"--rdzv-timeout", "0.5"}), "exit 0"));
+  CHECK(alone.code == 1);
+  CHECK(alone.seconds < 3);
+  CHECK_THAT(alone.err, ContainsSubstring("1 of 2 machines came"));
+  CHECK_THAT(run(shell(nodes("2", free_address(), {"--rdzv-timeout", "0.5", "--node-rank", "1"}), "exit 0")).err,
+             ContainsSubstring("refused"));
+
+  const std::string address = free_address();
+  setenv("GRADUS_STORE_TOKEN", "one", 1);
+  Launcher first(shell(nodes("2", address), "exit 0"));
+  REQUIRE(first.says("waiting"));
+  setenv("GRADUS_STORE_TOKEN", "another", 1);
+  const Result stranger = run(shell(nodes("2", address), "exit 0"));
+  unsetenv("GRADUS_STORE_TOKEN");
+  CHECK(stranger.code == 1);
+  CHECK_THAT(stranger.err, ContainsSubstring("token"));
+  const double start = now();
+  kill(first.pid, SIGTERM);  // while it waits
+  CHECK(first.wait().code == 128 + SIGTERM);
+  CHECK(now() - start < 2);
+}
+
+// Two machines with a cable that can be pulled.
+TEST_CASE("machines in network namespaces, and a cable that is pulled") {
+  const Scratch folder;
+  const std::string script = write_file(folder / "machines", R"(
+set -e
+mount -t tmpfs none /run
+ip netns add a
+ip netns add b
+ip link add va type veth peer name vb
+ip link set va netns a
+ip link set vb netns b
+for n in a b; do ip -n $n link set lo up; ip -n $n link set v$n up; done
+ip -n a addr add 10.77.0.1/24 dev va
+ip -n b addr add 10.77.0.2/24 dev vb
+test "$1" = probe && exit 0
+line="$GRADUS_RUN --nnodes 2 --rdzv 10.77.0.1:29400 --nproc 2 --stop-timeout 2 sh -c"
+ip netns exec a $line "$1" >$2/a 2>&1 & a=$!
+ip netns exec b $line "$1" >$2/b 2>&1 & b=$!
+if test "$3" = pull; then
+  while ! grep -q rank3 $2/b || ! grep -q rank1 $2/a; do sleep 0.05; done
+  ip -n a link set va down
+fi
+code=0
+wait $a || code=$?
+echo a $code
+code=0
+wait $b || code=$?
+echo b $code
+)");
+  const std::string unshare = "timeout -s KILL 50 unshare -Urnmpf --kill-child sh " + script;
+  if (std::system((unshare + " probe >/dev/null 2>&1").c_str()) != 0) {
+    fmt::print("network namespaces: SKIPPED, unshare -Urnm with ip netns does not work here\n");
+    return;
+  }
+  setenv("GRADUS_RUN", GRADUS_RUN, 1);
+  const auto in_namespaces = [&](const std::string& job, const std::string& cable) {
+    const double start = now();
+    std::system(fmt::format("{} '{}' {} {} >{}/codes 2>&1", unshare, job, folder.path(), cable, folder.path()).c_str());
+    INFO(read_file(folder / "a") << read_file(folder / "b") << read_file(folder / "codes"));
+    return std::pair(read_file(folder / "codes"), now() - start);
+  };
+  CHECK(in_namespaces("test $RANK = 3 && sleep 0.2 && exit 6; exec sleep 30", "").first == "a 6\nb 6\n");
+  const auto [codes, seconds] = in_namespaces("echo ready; exec sleep 40", "pull");
+  CHECK(codes == "a 1\nb 1\n");
+  fmt::print("a pulled cable ended both machines after {:.1f} s\n", seconds);
+  CHECK(seconds < 20);
+  CHECK_THAT(read_file(folder / "a"), ContainsSubstring("the launcher of node 1"));
+  CHECK_THAT(read_file(folder / "b"), ContainsSubstring("the first launcher of the job is gone"));
+}
