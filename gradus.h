@@ -23,6 +23,10 @@
 #include <gradus/data/safetensors.h>
 #include <gradus/data/transforms.h>
 #include <gradus/distributed/process_group.h>
+#include <gradus/distributed/ddp.h>
+#include <gradus/distributed/process_group.h>
+#include <gradus/distributed/sync_batch_norm.h>
+#include <gradus/distributed/zero.h>
 #include <gradus/nn/containers.h>
 #include <gradus/nn/evaluate.h>
 #include <gradus/nn/init.h>

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -150,6 +151,51 @@ void repair_tail(const fs::path& path) {
   if (error) throw IoError(fmt::format("RunFolder: cannot repair {}: {}", path.string(), error.message()));
 }
 
+/// Where the folder of a launcher's job is found by its next attempt.
+fs::path link_of(const fs::path& root, std::string job) {
+  for (char& c : job)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_') c = '_';
+  return root / (".job-" + job);
+}
+
+/// Leads the job's link to the folder, in one step.
+void link_to(const fs::path& link, const fs::path& folder) {
+  const fs::path fresh = fmt::format("{}.{}", link.string(), getpid());
+  std::error_code error;
+  fs::create_directory_symlink(folder.filename(), fresh, error);
+  if (!error) fs::rename(fresh, link, error);
+  if (error) throw IoError(fmt::format("RunFolder: cannot make {}: {}", link.string(), error.message()));
+}
+
+/// The folder with a metrics.jsonl that can be written on.
+fs::path prepare_folder(const RunFolderOptions& options) {
+  const dist::Env& env = options.group.env();
+  const fs::path link = link_of(options.root, env.job);
+  std::error_code error;
+  const fs::path before = env.job.empty() || env.attempt == 0 ? fs::path() : fs::read_symlink(link, error);
+  const fs::path folder = !options.resume.empty() ? find_folder(options.resume)
+                          : !before.empty()       ? find_folder(fs::path(options.root) / before.filename())
+                                                  : make_folder(options.root);
+  if (options.resume.empty() && before.empty() && !env.job.empty()) link_to(link, folder);
+  repair_tail(folder / "metrics.jsonl");
+  std::ofstream(folder / "metrics.jsonl", std::ios::app);  // there is one to read from now on
+  return folder;
+}
+
+/// Rank 0 prepares the folder and tells the others where it is, or why there is none.
+std::string shared_folder(const RunFolderOptions& options) {
+  dist::ProcessGroup group = options.group;
+  std::string told;
+  if (group.rank() == 0) try {
+      told = fmt::format("+{}", prepare_folder(options).string());
+    } catch (const std::exception& e) {
+      told = fmt::format("-{}", e.what());
+    }
+  told = group.all_gather_text(told)[0];
+  if (told[0] == '-') throw IoError(told.substr(1));
+  return told.substr(1);
+}
+
 }  // namespace
 
 LogField::LogField(std::string_view name, std::string_view text) : json_(quoted(name) + ":" + quoted(text)) {}
@@ -183,17 +229,19 @@ MetricsLog read_metrics(const std::string& path) { return read_content(path).log
 
 struct RunFolder::State {
   explicit State(const RunFolderOptions& options)
-      : path(options.resume.empty() ? make_folder(options.root) : find_folder(options.resume)),
-        metrics(path + "/metrics.jsonl") {
-    repair_tail(metrics);
+      : path(shared_folder(options)), metrics(path + "/metrics.jsonl"), writes(options.group.rank() == 0) {
+    if (!writes) return;
     fd = open(metrics.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) throw IoError(fmt::format("RunFolder: cannot open {}: {}", metrics, std::strerror(errno)));
   }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-  ~State() { close(fd); }
+  ~State() {
+    if (writes) close(fd);
+  }
 
   std::string path, metrics;
+  bool writes;
   int fd = -1;
 };
 
@@ -213,6 +261,7 @@ std::string RunFolder::file(std::string_view name) const {
 }
 
 void RunFolder::log(std::initializer_list<LogField> fields) {
+  if (!state_->writes) return;
   std::string line = "{";
   for (const LogField& field : fields) line += (line.size() > 1 ? "," : "") + field.json();
   line += "}\n";

@@ -13,6 +13,7 @@
 #include <gradus/core/api.h>
 #include <gradus/core/box.h>
 #include <gradus/data/display/series.h>
+#include <gradus/distributed/process_group.h>
 
 namespace gradus {
 
@@ -72,15 +73,19 @@ struct GRADUS_API MetricsLog {
 GRADUS_API MetricsLog read_metrics(const std::string& path);
 
 struct RunFolderOptions {
-  std::string root = "runs";  ///< where a new folder is made
-  std::string resume = {};    ///< an existing folder to go on in; empty: a new one
+  std::string root = "runs";      ///< where a new folder is made
+  std::string resume = {};        ///< an existing folder to go on in; empty: a new one
+  dist::ProcessGroup group = {};  ///< the ranks of one run, which share the folder
 };
 
-/// `root`/<YYYY-MM-DD_HH-MM-SS>/ in local time, with -2, -3, ... behind it when taken: two processes never share one.
+/// `root`/<YYYY-MM-DD_HH-MM-SS>/ in local time, with -2, -3, ... behind it when taken: two runs never share one.
+/// With a group, rank 0 makes it and writes; for the others path() is the same and log() does nothing. When a launcher
+/// has started the job again, its folder is that of the attempt before: `root`/.job-<its id> leads there.
 class GRADUS_API RunFolder {
  public:
   /// Makes the folder, or opens the one to resume; an incomplete last line of its metrics.jsonl is cut off.
-  /// @throws IoError when the folder cannot be made, the one to resume is not there, or its metrics.jsonl is damaged.
+  /// @throws IoError when the folder cannot be made, the one to resume is not there, or its metrics.jsonl is damaged;
+  /// on all ranks of a group.
   explicit RunFolder(const RunFolderOptions& options = {});
   RunFolder(RunFolder&&) noexcept;
   RunFolder& operator=(RunFolder&&) noexcept;
