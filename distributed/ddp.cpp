@@ -97,8 +97,7 @@ DDP::DDP(const NamedTensors& parameters, const ProcessGroup& world, const DDPOpt
     if (p.tensor.requires_grad()) trained.push_back(p);
   GRADUS_CHECK(!trained.empty(), ValueError, "DDP: there are no parameters to train");
   reducer_ = make_ref<detail::Reducer>(trained, world, options);
-  // One process alone needs no buckets for the ordinary way.
-  if (world.size() > 1 || options.determinism == Determinism::world_size) reducer_->attach();
+  reducer_->attach();
 }
 DDP::~DDP() { reducer_->close(); }
 

@@ -1,5 +1,6 @@
 // Trains a small convolutional network on Fashion-MNIST (60,000 + 10,000 pictures of clothes) and shows what it learnt.
 // ./quickstart builds and runs this. Ctrl-C saves; --resume goes on as if nothing had happened, bit for bit.
+// gradus-run --nproc 4 fashion_mnist trains with four processes, which share each batch.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +19,7 @@ namespace {
 struct Options {
   int64_t epochs = 6, batch = 128, seed = 1, pictures = 1 << 30;
   double lr = 6e-3;
+  bool deterministic = false;
   std::string device = "auto", resume;
 };
 
@@ -40,7 +42,8 @@ struct Net : nn::Module {
   fmt::print(
       code ? stderr : stdout,
       "usage: fashion_mnist [--epochs N] [--batch N] [--lr X] [--seed N] [--device cpu|cuda|auto] [--resume DIR]\n"
-      "                     [--pictures N]   train and test on the first N only\n");
+      "                     [--pictures N]   train and test on the first N only\n"
+      "                     [--deterministic]   the same bits with any number of processes\n");
   std::exit(code);
 }
 
@@ -49,6 +52,10 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view key = argv[i];
     if (key == "--help") usage(0);
+    if (key == "--deterministic") {
+      o.deterministic = true;
+      continue;
+    }
     if (i + 1 == argc) usage(2);
     const char* value = argv[++i];
     char* end = nullptr;
@@ -88,6 +95,7 @@ void adopt_options(Options& o, const RunFolder& run) {
   take("seed", o.seed);
   take("pictures", o.pictures);
   take("lr", o.lr);
+  take("deterministic", o.deterministic);
 }
 
 struct Data {
@@ -95,14 +103,15 @@ struct Data {
   bool synthetic;
 };
 
-Data load_data() {
+Data load_data(bool speaks) {
   try {
     return {data::fashion_mnist("train"), data::fashion_mnist("test"), false};
   } catch (const IoError& error) {
-    fmt::print(
-        "{}\nTraining on generated glyphs instead. What follows is *synthetic*: it says nothing about "
-        "Fashion-MNIST.\n\n",
-        error.what());
+    if (speaks)
+      fmt::print(
+          "{}\nTraining on generated glyphs instead. What follows is *synthetic*: it says nothing about "
+          "Fashion-MNIST.\n\n",
+          error.what());
     return {data::synthetic_glyphs(12000, 1), data::synthetic_glyphs(2000, 2), true};
   }
 }
@@ -174,24 +183,40 @@ void present(const Options& o, const RunFolder& run, Net& net, const Data& set, 
       "              train for longer:  ./quickstart --epochs 12\n");
 }
 
+// The number of right answers of this process since it was last asked, for the progress line.
+struct Counter {
+  double right = 0, seen = 0;
+  void add(const Tensor& logits, const Tensor& target) {
+    right += sum(argmax(logits.detach(), 1) == target).item<double>();
+    seen += static_cast<double>(target.numel());
+  }
+};
+
 int train(Options o) {
-  RunFolder run({.resume = o.resume});
+  const dist::ProcessGroup world = dist::init();
+  const bool speaks = world.rank() == 0;
+  RunFolder run({.resume = o.resume, .group = world});
   adopt_options(o, run);
   manual_seed(static_cast<uint64_t>(o.seed));
-  const Device device = o.device == "auto" ? best_device() : o.device == "cuda" ? Device::cuda() : Device::cpu();
-  Data set = load_data();
+  const Device device = o.device == "auto" ? world.device() : o.device == "cuda" ? Device::cuda() : Device::cpu();
+  Data set = load_data(speaks);
   set.train = set.train.first(o.pictures);
   set.test = set.test.first(o.pictures);
 
   Net net;
   net.to(device);
-  print(nn::summary(net, {1, 1, 28, 28}));
-  data::DataLoader loader(
-      set.train,
-      {.batch = o.batch, .shuffle = true, .seed = static_cast<uint64_t>(o.seed), .workers = 1, .device = device});
+  if (speaks) print(nn::summary(net, {1, 1, 28, 28}));
+  const auto determinism = o.deterministic ? dist::Determinism::world_size : dist::Determinism::run;
+  dist::DDP ddp(net.parameters(), world, {.buffers = net.buffers(), .determinism = determinism});
+  data::DataLoader loader(set.train, {.batch = o.batch,
+                                      .shuffle = true,
+                                      .seed = static_cast<uint64_t>(o.seed),
+                                      .workers = 1,
+                                      .device = device,
+                                      .group = world});
   optim::AdamW opt(net.parameters(), {.lr = 2e-3, .weight_decay = 0.01});
   optim::OneCycle schedule(opt, {.max_lr = o.lr, .steps = o.epochs * loader.size()});
-  data::Checkpointer checkpoints(run.file("checkpoints"), {.every = loader.size()});
+  data::Checkpointer checkpoints(run.file("checkpoints"), {.every = loader.size(), .group = world});
   int64_t step = checkpoints.resume(net, opt, schedule, loader);
   if (step == 0)
     run.log({{"step", 0},
@@ -200,41 +225,44 @@ int train(Options o) {
              {"seed", o.seed},
              {"pictures", o.pictures},
              {"lr", o.lr},
+             {"deterministic", o.deterministic},
              {"synthetic", set.synthetic}});
-  else
+  else if (speaks)
     fmt::print("going on after step {} of {}\n", step, o.epochs * loader.size());
 
   const auto start = std::chrono::steady_clock::now();
   while (loader.epoch() < o.epochs) {
     Progress bar(fmt::format("epoch {}/{}", loader.epoch() + 1, o.epochs), loader.size(),
-                 {.unit = "img", .done = loader.position()});
-    double correct = 0, seen = 0;
+                 {.quiet = !speaks, .unit = "img", .done = loader.position()});
+    Counter counter;
     for (auto& [x, y] : loader) {
-      const Tensor logits = net(x), loss = cross_entropy(logits, y);
       opt.zero_grad();
-      loss.backward();
+      const Tensor loss = ddp.backward(x, y, [&](const Tensor& rows, const Tensor& targets) {
+        const Tensor logits = net(rows);
+        counter.add(logits, targets);
+        return cross_entropy(logits, targets);
+      });
       optim::clip_grad_norm(net.parameters(), 1.0);
       opt.step();
       schedule.step();
       ++step;
-      correct += sum(argmax(logits.detach(), 1) == y).item<double>();
-      seen += static_cast<double>(y.numel());
-      bar.tick({{"loss", loss.item<double>()}, {"acc", correct / seen}, {"lr", opt.lr()}}, y.numel());
+      bar.tick({{"loss", loss}, {"acc", counter.right / counter.seen}, {"lr", opt.lr()}}, y.numel() * world.size());
       if (step % 10 == 0) run.log({{"step", step}, {"loss", loss.item<double>()}, {"lr", opt.lr()}});
       checkpoints.step(step, net, opt, schedule, loader);
       if (checkpoints.stop()) {
         bar.finish();
-        fmt::print("stopped after step {}; go on with\n  ./quickstart --resume {}\n", step, run.path());
+        if (speaks) fmt::print("stopped after step {}; go on with\n  ./quickstart --resume {}\n", step, run.path());
         return 0;
       }
     }
     bar.finish();
+    if (!speaks) continue;
     const double accuracy = evaluate(net, set.test, device).confusion.accuracy();
     run.log({{"step", step}, {"epoch", loader.epoch()}, {"accuracy", accuracy}});
     fmt::print("test accuracy after epoch {}: {:.2f} %\n", loader.epoch(), 100 * accuracy);
   }
+  if (!speaks) return 0;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-
   const Evaluation evaluation = evaluate(net, set.test, device);
   present(o, run, net, set, evaluation, seconds);
   return evaluation.confusion.accuracy() >= 0.85 || set.train.size() == o.pictures ? 0 : 1;

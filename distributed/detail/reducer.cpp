@@ -20,15 +20,22 @@ std::vector<Tensor> tensors_of(const NamedTensors& named) {
 }  // namespace
 
 Reducer::Reducer(const NamedTensors& parameters, const ProcessGroup& world, const DDPOptions& options)
-    : world_(world), options_(options), buffers_(tensors_of(options.buffers)), packed_buffers_(buffers_) {
-  Buckets layout = make_buckets(parameters, options.first_bucket_bytes, options.bucket_bytes, world.size());
-  buckets_ = std::move(layout.buckets);
-  sending_.resize(buckets_.size());
+    : world_(world),
+      options_(options),
+      alone_(world.size() == 1 && options.determinism == Determinism::run),
+      buffers_(tensors_of(options.buffers)),
+      packed_buffers_(world.size() == 1 ? std::vector<Tensor>{} : buffers_) {
+  Buckets layout;
+  layout.places.resize(parameters.size());
+  if (!alone_) layout = make_buckets(parameters, options.first_bucket_bytes, options.bucket_bytes, world.size());
   for (size_t i = 0; i < parameters.size(); ++i)
     parameters_.push_back({parameters[i].name, parameters[i].tensor, layout.places[i]});
+  buckets_ = std::move(layout.buckets);
+  sending_.resize(buckets_.size());
 }
 
 void Reducer::attach() {
+  if (alone_) return;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& p = parameters_[i];
     keep_grad_in(p.tensor, p.place.view);
@@ -129,6 +136,13 @@ void Reducer::fall_out_of_step() {
   world_.handle()->fail(fault_);
 }
 
+// No gradient came, but the other ranks wait for this one's.
+void Reducer::finish_without_backward(bool may_miss) {
+  start_round();
+  round_ = Round::none;
+  finish(may_miss || options_.find_unused);
+}
+
 // Sends what is left, waits for all, and gives every parameter its gradient.
 void Reducer::finish(bool may_miss) {
   const NoGrad no_graph;
@@ -171,7 +185,7 @@ void Reducer::receive() {
 std::vector<bool> Reducer::used_anywhere() {
   std::vector<int64_t> flags;
   for (const Parameter& p : parameters_) flags.push_back(p.tensor.grad().defined());
-  const Tensor here = tensor(std::span<const int64_t>(flags)).to(buckets_.front().flat.device());
+  const Tensor here = tensor(std::span<const int64_t>(flags)).to(device());
   world_.all_reduce(here, ReduceOp::max).wait();
   const Tensor all = here.to(Device::cpu());
   const int64_t* anywhere = all.data<int64_t>();

@@ -14,7 +14,8 @@ class Reducer final : public RefCounted {
  public:
   /// The parameters that are trained. All ranks' arguments fit together.
   Reducer(const NamedTensors& parameters, const ProcessGroup& world, const DDPOptions& options);
-  /// Hooks the parameters up; they hold this reducer then. Before it goes, close() takes it out of their gradients.
+  /// Hooks the parameters up, unless there is nobody to share gradients with; they hold this reducer then. Before it
+  /// goes, close() takes it out of their gradients.
   void attach();
   void close();
 
@@ -50,6 +51,7 @@ class Reducer final : public RefCounted {
   void send(size_t bucket);
   void end(bool completed);
   void finish(bool may_miss);
+  void finish_without_backward(bool may_miss);
   void settle(const Parameter& parameter) const;
   void receive();
   std::vector<bool> used_anywhere();
@@ -59,7 +61,7 @@ class Reducer final : public RefCounted {
 
   // ---- rows_backward.cpp: DDP::backward
   class Collecting;
-  Device device() const { return buckets_.front().flat.device(); }
+  Device device() const { return parameters_.front().tensor.device(); }
   Tensor whole_backward(std::span<const Tensor> batch, const TensorFunction& loss);
   Tensor sharded_backward(std::span<const Tensor> batch, const TensorFunction& loss);
   std::vector<Tensor> sums_like(int64_t buffers) const;
@@ -69,6 +71,7 @@ class Reducer final : public RefCounted {
 
   ProcessGroup world_;
   const DDPOptions options_;
+  const bool alone_;  // one process needs no buckets for the ordinary way
   std::vector<Parameter> parameters_;
   std::vector<Bucket> buckets_;
   std::vector<Sending> sending_;

@@ -95,25 +95,22 @@ Tensor Reducer::backward(std::span<const Tensor> batch, const TensorFunction& lo
 // ---- one forward of all rows; the ranks tell each other how many they have meanwhile
 Tensor Reducer::whole_backward(std::span<const Tensor> batch, const TensorFunction& loss) {
   const int64_t rows = rows_of(batch), ranks = world_.size();
-  const Tensor all_rows = empty({ranks}, {.dtype = int64, .device = device()});
-  const Work told = world_.all_gather(all_rows, full({1}, rows, {.dtype = int64, .device = device()}));
+  const Tensor mine = full({1}, rows, {.dtype = int64, .device = device()}),
+               all = empty({ranks}, {.dtype = int64, .device = device()});
+  const Work told = world_.all_gather(all, mine);
   const uint64_t seed = default_generator().seed(), place = default_generator().advance(4 * ranks);
   Generator own = stream(seed, place, world_.rank());
   const UseGenerator use(own);
 
   const Tensor value = rows > 0 ? checked_loss(loss(batch)) : Tensor();
   told.wait();
-  const int64_t total = sum(all_rows).item<int64_t>();
+  const int64_t total = alone_ ? rows : sum(all).item<int64_t>();
   GRADUS_CHECK(total > 0, ValueError, "DDP::backward: no rank has any rows");
   const double share = static_cast<double>(rows) / static_cast<double>(total);
   const uint64_t rounds = rounds_;
   // The buckets will be divided by the number of ranks.
   if (rows > 0) value.backward(full_like(value.detach(), share * static_cast<double>(ranks)));
-  if (ranks > 1 && syncing && rounds_ == rounds) {
-    start_round();
-    round_ = Round::none;
-    finish(rows == 0 || options_.find_unused);
-  }
+  if (!alone_ && syncing && rounds_ == rounds) finish_without_backward(rows == 0);
   const Tensor mean =
       rows > 0 ? value.detach().to(float64).view({}) * share : zeros({}, {.dtype = float64, .device = device()});
   world_.all_reduce(mean).wait();
