@@ -144,6 +144,9 @@ TEST_CASE("all ranks start again after a failure") {
   CHECK(lines(spent.out).size() == 3);
   CHECK_THAT(spent.err, ContainsSubstring("failed after 3 attempts"));
   CHECK(lines(run({"--max-restarts", "5", "/no/such/program"}).err).size() < 5);  // would not help
+  const Result saved = run(shell({"--max-restarts", "5"}, "echo try; exit 75"));  // to be queued again, not started
+  CHECK(saved.code == 75);
+  CHECK(saved.out == "try\n");
 }
 
 TEST_CASE("the failure is told to the groups through the store") {

@@ -27,6 +27,8 @@ namespace {
 
 /// Seconds in which a failure that looks like the consequence of another waits for that one.
 constexpr double second_thoughts = 1;
+/// EX_TEMPFAIL: the program was told to stop, has saved, and wants to go on when its place is its own again.
+constexpr int queue_again = 75;
 
 }  // namespace
 
@@ -186,7 +188,8 @@ void Attempt::judge() {
 }
 
 void Attempt::blame(const Worker& worker, std::string message) {
-  Verdict verdict{std::max(1, worker.exit_code()), worker.rank(), std::move(message), !asked_to_stop_, ""};
+  const bool may_help = !asked_to_stop_ && worker.exit_code() != queue_again;
+  Verdict verdict{std::max(1, worker.exit_code()), worker.rank(), std::move(message), may_help, ""};
   if (const auto words = worker.last_words()) verdict.words = words->message;
   declare(verdict);
 }

@@ -45,9 +45,10 @@ output
   --no-prefix            does not
   --help, --version
 
-Exit code: 0 when all processes ended with 0; else that of the first that failed, 128 + n for signal n. SIGINT, SIGTERM
-and SIGHUP go to all processes, which have --stop-timeout to end; a second one ends them at once. SIGUSR1 and SIGUSR2
-are passed on. Defaults come from the variables PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, PET_RDZV_ENDPOINT or
+Exit code: 0 when all processes ended with 0; else that of the first that failed, 128 + n for signal n. A process that
+ends with 75 has saved and wants to be queued again: that is no reason for a new start here. SIGINT, SIGTERM and SIGHUP
+go to all processes, which have --stop-timeout to end; a second one ends them at once. SIGUSR1 and SIGUSR2 are passed
+on. Defaults come from the variables PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, PET_RDZV_ENDPOINT or
 PET_MASTER_ADDR and PET_MASTER_PORT, PET_RDZV_ID, PET_MAX_RESTARTS; the node's rank also from SLURM_NODEID and
 JOB_COMPLETION_INDEX. GRADUS_STORE_TOKEN is a secret that all machines of a job know. docs/distributed.md says more.
 )";
