@@ -29,7 +29,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   const bool pairwise = is_pairwise(collective.op);
   collective.seq = pairwise ? ++pair_seq_[static_cast<size_t>(collective.root)] : ++seq_;
   collective.timeout = job_->timeout;
-  collective.tag = tag_of(fingerprint(collective));
+  collective.tag = fingerprint(collective).tag;
   auto task = make_ref<Task>(collective, first, second);
   task->record = recorder_.add(collective);
   queue_.push_back(task);
@@ -70,16 +70,13 @@ std::optional<Stuck> Channel::overdue() const {
   return Stuck{name, running_->collective, ranks_};
 }
 
-std::optional<Stuck> Channel::deserted() {
-  Ref<Task> task;
-  {
-    const std::lock_guard lock(mutex_);
-    const size_t running = running_ && !error_ ? running_->record + 1 : 0;
-    if (running != 0 && running == ticked_) task = running_;
-    ticked_ = running;
-  }
-  if (!task) return {};
-  const Collective& c = task->collective;
+Ref<Task> Channel::lingering() {
+  const std::lock_guard lock(mutex_);
+  const size_t running = running_ && !error_ ? running_->record + 1 : 0;
+  return std::exchange(lingering_, running) == running ? running_ : nullptr;
+}
+
+std::optional<Stuck> Channel::deserted(const Collective& c) {
   Stuck stuck{name, c, {}};
   const std::lock_guard lock(engine_mutex_);
   if (engine_)
@@ -87,6 +84,24 @@ std::optional<Stuck> Channel::deserted() {
       if (!is_pairwise(c.op) || rank == c.root) stuck.ranks.push_back(ranks_[static_cast<size_t>(rank)]);
   if (stuck.ranks.empty()) return {};
   return stuck;
+}
+
+std::optional<std::string> Channel::difference(const Collective& c) {
+  if (is_pairwise(c.op) || !c.checked) return {};
+  std::vector<Fingerprint> all;
+  {
+    const std::lock_guard lock(engine_mutex_);
+    if (engine_) all = engine_->peek();
+  }
+  const Fingerprint mine = fingerprint(c);
+  if (all.empty() || all[static_cast<size_t>(rank_)] != mine) return {};  // another operation's by now
+  bool differs = false;
+  for (Fingerprint& f : all) {
+    if (f.tag != tag_of(f)) f = {};  // has not arrived
+    differs = differs || (f.seq != 0 && f != mine);
+  }
+  if (!differs) return {};
+  return describe_difference(all);
 }
 
 Progress Channel::progress() const {
@@ -169,12 +184,16 @@ Ref<Task> Channel::next() {
 
 void Channel::run(const Collective& collective) {
   if (!engine_) connect();
-  if (is_pairwise(collective.op)) {
-    check_pair(collective);
-  } else if (collective.checked) {
-    check(collective);
-  }
+  if (is_pairwise(collective.op)) check_pair(collective);
+  // Ranks that differ cannot harm each other, since their tags differ, too: all wait, until the watch compares.
+  const bool compares = collective.checked && !is_pairwise(collective.op);
+  const Fingerprint mine = fingerprint(collective);
+  if (compares) engine_->post(mine);
   if (collective.op != Op::barrier) engine_->run(collective);
+  if (!compares) return;
+  const std::vector<Fingerprint> all = engine_->collect(collective.timeout);
+  if (!std::all_of(all.begin(), all.end(), [&](const Fingerprint& f) { return f == mine; }))
+    throw CommError(describe_difference(all), CommError::Kind::mismatch);
 }
 
 void Channel::connect() {
@@ -185,21 +204,12 @@ void Channel::connect() {
   engine_ = std::move(engine);
 }
 
-// All ranks see the same fingerprints, and throw the same.
-void Channel::check(const Collective& collective) {
-  const Fingerprint mine = fingerprint(collective);
-  std::vector<Fingerprint> all(ranks_.size());
-  engine_->run({.op = Op::all_gather,
-                .count = sizeof(Fingerprint),
-                .in = &mine,
-                .out = all.data(),
-                .timeout = collective.timeout});
-  if (std::all_of(all.begin(), all.end(), [&](const Fingerprint& f) { return f == mine; })) return;
+std::string Channel::describe_difference(const std::vector<Fingerprint>& all) const {
   std::string text = "ranks differ";
   const char* separator = ": ";
   for (size_t rank = 0; rank < all.size(); ++rank, separator = ", ")
-    text += fmt::format("{}rank {}: {}", separator, ranks_[rank], describe(all[rank]));
-  throw CommError(text, CommError::Kind::mismatch);
+    if (all[rank].seq != 0) text += fmt::format("{}rank {}: {}", separator, ranks_[rank], describe(all[rank]));
+  return text;
 }
 
 void Channel::check_pair(const Collective& collective) {

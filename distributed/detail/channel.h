@@ -40,8 +40,11 @@ class Channel final : public RefCounted {
   // ---- for the job's watch
   const std::string name;
   std::optional<Stuck> overdue() const;
-  /// Called at each tick: an operation that has run since the last one, and ranks that have gone meanwhile.
-  std::optional<Stuck> deserted();
+  /// The operation that is running now, if it was at the last call, too.
+  Ref<Task> lingering();
+  /// For such a one: ranks that have gone, and fingerprints that differ, in words; or nothing.
+  std::optional<Stuck> deserted(const Collective& collective);
+  std::optional<std::string> difference(const Collective& collective);
   Progress progress() const;
   /// Everything that was begun fails, and so will what comes; `why` names ranks of the job.
   void fail(const CommError& why);
@@ -51,7 +54,7 @@ class Channel final : public RefCounted {
   void work();
   Ref<Task> next();
   void run(const Collective& collective);
-  void check(const Collective& collective);
+  std::string describe_difference(const std::vector<Fingerprint>& all) const;
   void check_pair(const Collective& collective);
   void connect();
   void report(const Collective& collective, const std::exception& error);
@@ -72,11 +75,11 @@ class Channel final : public RefCounted {
   int64_t seq_ = 0;
   std::vector<int64_t> pair_seq_;  // by the other rank
   Progress progress_;
-  size_t ticked_ = 0;  // the running operation's number at the last tick, from 1 on
+  size_t lingering_ = 0;  // the number, from 1 on, of the operation that ran at the last call of lingering()
   bool closing_ = false, ended_ = false;
   std::thread thread_;
 
-  std::mutex engine_mutex_;  // the thread makes and ends the engine, fail() aborts it
+  std::mutex engine_mutex_;  // the thread makes and ends the engine, the watch looks at it and aborts it
   Box<Engine> engine_;
 };
 

@@ -17,13 +17,16 @@ const char* name(ReduceOp op) {
 }
 
 Fingerprint fingerprint(const Collective& c) {
-  return {.seq = c.seq,
-          .count = c.count,
-          .root = c.root,
-          .op = c.op,
-          .reduce = c.reduce,
-          .dtype = c.dtype,
-          .checked = c.checked};
+  Fingerprint f = {.seq = c.seq,
+                   .count = c.count,
+                   .root = c.root,
+                   .op = c.op,
+                   .reduce = c.reduce,
+                   .dtype = c.dtype,
+                   .checked = c.checked,
+                   .tag = 0};
+  f.tag = tag_of(f);
+  return f;
 }
 
 std::string describe(const Fingerprint& f) {
@@ -50,7 +53,7 @@ uint32_t tag_of(const Fingerprint& f) {
     mix(static_cast<uint64_t>(f.root));
     mix(static_cast<uint64_t>(f.op) << 8 | static_cast<uint64_t>(f.reduce));
   }
-  // The highest bit tells unchecked from checked, the lowest both from checks.
+  // The highest bit tells unchecked from checked.
   return static_cast<uint32_t>(hash >> 33) | (f.checked ? 0 : 0x80000000u) | 1u;
 }
 

@@ -41,7 +41,7 @@ struct Collective {
   int64_t seq = 0;           ///< from 1 on; pairwise operations are numbered apart for each pair
   const void* in = nullptr;  ///< what this rank gives; null: `out` is changed in place
   void* out = nullptr;
-  uint32_t tag = 0;    ///< messages of operations that differ never meet: they have different tags
+  uint32_t tag = 0;    ///< that of its fingerprint: messages of operations that differ never meet
   double timeout = 0;  ///< seconds
 };
 
@@ -53,6 +53,7 @@ struct Fingerprint {
   ReduceOp reduce;
   Dtype dtype;
   bool checked;
+  uint32_t tag;  ///< tells, too, whether all of it has arrived
 
   bool operator==(const Fingerprint&) const = default;
 };
@@ -61,7 +62,7 @@ Fingerprint fingerprint(const Collective& collective);
 /// "all_reduce #5 float32[1000] sum", "broadcast #6 float32[10] from 0".
 std::string describe(const Fingerprint& f);
 inline std::string describe(const Collective& collective) { return describe(fingerprint(collective)); }
-/// Never the tag of a check, which is 0.
+/// From all the rest of it; never 0.
 uint32_t tag_of(const Fingerprint& f);
 /// Whether a rank's send and the other one's receive are one message.
 bool fits(const Fingerprint& mine, const Fingerprint& theirs);

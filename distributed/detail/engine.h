@@ -23,6 +23,14 @@ class Engine {
   virtual ~Engine() = default;
   /// Does the operation and returns when it is done. Any exception means that it failed.
   virtual void run(const Collective& collective) = 0;
+  /// Sends what this rank is about to do to all others. While the operation runs theirs come in, so that comparing
+  /// costs no time.
+  virtual void post(const Fingerprint& mine) = 0;
+  /// Waits for all ranks' fingerprints, in their order.
+  virtual std::vector<Fingerprint> collect(double timeout) = 0;
+  /// From another thread: what has come since post(). A fingerprint that is not there yet, or not whole, does not have
+  /// the tag of the rest of it.
+  virtual std::vector<Fingerprint> peek() const = 0;
   /// Ranks whose connection has ended, as far as this one has seen; at once, and from any one thread at a time.
   virtual std::vector<int> lost_ranks() noexcept = 0;
   /// From another thread: ends all connections, so that run() throws as soon as it can.

@@ -180,13 +180,18 @@ void Job::answer_roll_call() {
 
 void Job::look_at_channels() {
   std::vector<Stuck> overdue, deserted;
+  std::optional<std::string> difference;
   {
     const std::lock_guard lock(mutex_);
     for (Channel* channel : channels_) {
       if (auto stuck = channel->overdue()) overdue.push_back(std::move(*stuck));
-      if (auto stuck = channel->deserted()) deserted.push_back(std::move(*stuck));
+      const Ref<Task> task = channel->lingering();
+      if (!task) continue;
+      if (auto stuck = channel->deserted(task->collective)) deserted.push_back(std::move(*stuck));
+      if (auto text = channel->difference(task->collective)) difference = text;
     }
   }
+  if (difference) return fail(CommError(*difference, CommError::Kind::mismatch));
   for (const Stuck& stuck : deserted)
     for (const int rank : stuck.ranks)
       if (!has_left(rank, stuck))

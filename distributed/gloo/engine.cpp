@@ -12,9 +12,11 @@
 #include <gloo/scatter.h>
 #include <gloo/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -27,10 +29,12 @@ namespace gradus::dist::gloo_engine {
 namespace {
 
 using detail::Collective;
+using detail::Fingerprint;
 using detail::Op;
 
 // Gloo's collectives take prefixes up to 8 for their slots.
-constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, gather_slot = 0x22, tripwire_slot = 0x23;
+constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, gather_slot = 0x22, compare_slot = 0x23,
+                  tripwire_slot = 0x24;
 // Up to here an all-gather waits for messages, not for bytes.
 constexpr size_t small_part = 1024;
 
@@ -39,6 +43,9 @@ class GlooEngine final : public detail::Engine {
   GlooEngine(const detail::Member& member, Store& store);
 
   void run(const Collective& c) override;
+  void post(const Fingerprint& mine) override;
+  std::vector<Fingerprint> collect(double timeout) override;
+  std::vector<Fingerprint> peek() const override;
   std::vector<int> lost_ranks() noexcept override;
   void abort() noexcept override;
 
@@ -61,12 +68,12 @@ class GlooEngine final : public detail::Engine {
   Options options(const Collective& c) const {
     Options result(context_);
     result.setTag(c.tag);
-    result.setTimeout(patience(c));
+    result.setTimeout(patience(c.timeout));
     return result;
   }
   // The group watches the deadline itself and says more; Gloo's comes later, as a way out for the thread.
-  static std::chrono::milliseconds patience(const Collective& c) {
-    return std::chrono::milliseconds(static_cast<int64_t>(c.timeout * 1000) + 5000);
+  static std::chrono::milliseconds patience(double timeout) {
+    return std::chrono::milliseconds(static_cast<int64_t>(timeout * 1000) + 5000);
   }
   std::unique_ptr<gloo::transport::UnboundBuffer> buffer(const void* data, size_t bytes) const {
     return context_->createUnboundBuffer(const_cast<void*>(data), bytes);
@@ -74,13 +81,22 @@ class GlooEngine final : public detail::Engine {
 
   const int rank_, size_;
   const std::shared_ptr<gloo::Context> context_;
+  mutable std::mutex compare_mutex_;
+  Fingerprint mine_{};
+  std::vector<Fingerprint> all_;  // by rank
+  std::unique_ptr<gloo::transport::UnboundBuffer> from_mine_, to_all_;
   std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> tripwires_;  // by rank; none for this one
 };
 
 // Gloo tells who waits for a message when its connection ends, except for one whose message is half through. So a
 // receive that nobody answers is put on each connection, and told whatever else goes on there.
 GlooEngine::GlooEngine(const detail::Member& member, Store& store)
-    : rank_(member.rank), size_(member.size), context_(connect(member, store)) {
+    : rank_(member.rank),
+      size_(member.size),
+      context_(connect(member, store)),
+      all_(static_cast<size_t>(size_)),
+      from_mine_(buffer(&mine_, sizeof mine_)),
+      to_all_(buffer(all_.data(), all_.size() * sizeof(Fingerprint))) {
   for (int rank = 0; rank < size_; ++rank) {
     tripwires_.push_back(rank == rank_ ? nullptr : buffer(nullptr, 0));
     if (rank != rank_) tripwires_.back()->recv(rank, gloo::Slot::build(tripwire_slot, 0));
@@ -100,6 +116,34 @@ std::vector<int> GlooEngine::lost_ranks() noexcept {
     }
   }
   return lost;
+}
+
+// Everybody sends to everybody: one message's time.
+void GlooEngine::post(const Fingerprint& mine) {
+  constexpr size_t bytes = sizeof(Fingerprint);
+  const auto slot = gloo::Slot::build(compare_slot, 0);
+  {
+    const std::lock_guard lock(compare_mutex_);
+    std::fill(all_.begin(), all_.end(), Fingerprint{});
+    all_[static_cast<size_t>(rank_)] = mine_ = mine;
+  }
+  for (int rank = 0; rank < size_; ++rank)
+    if (rank != rank_) to_all_->recv(rank, slot, static_cast<size_t>(rank) * bytes, bytes);
+  for (int i = 1; i < size_; ++i) from_mine_->send((rank_ + i) % size_, slot);
+}
+
+std::vector<Fingerprint> GlooEngine::collect(double timeout) {
+  for (int i = 1; i < size_; ++i) {
+    from_mine_->waitSend(patience(timeout));
+    to_all_->waitRecv(patience(timeout));
+  }
+  return all_;
+}
+
+// Gloo cannot be asked what has come without waiting for it.
+std::vector<Fingerprint> GlooEngine::peek() const {
+  const std::lock_guard lock(compare_mutex_);
+  return all_;
 }
 
 size_t part_bytes(const Collective& c) { return static_cast<size_t>(c.count * itemsize(c.dtype)); }
@@ -174,7 +218,7 @@ void GlooEngine::all_gather(const Collective& c) {
   gloo::allgather(opts);
 }
 
-// Everybody sends to everybody: one message's time, where Gloo's ring takes 2(n - 1).
+// As in post(): one message's time, where Gloo's ring takes 2(n - 1).
 void GlooEngine::all_gather_small(const Collective& c) {
   const size_t bytes = part_bytes(c);
   const auto slot = gloo::Slot::build(gather_slot, c.tag);
@@ -184,8 +228,8 @@ void GlooEngine::all_gather_small(const Collective& c) {
   for (int i = 1; i < size_; ++i) from->send((rank_ + i) % size_, slot);
   std::memcpy(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);
   for (int i = 1; i < size_; ++i) {
-    from->waitSend(patience(c));
-    to->waitRecv(patience(c));
+    from->waitSend(patience(c.timeout));
+    to->waitRecv(patience(c.timeout));
   }
 }
 
@@ -227,13 +271,13 @@ void GlooEngine::scatter(const Collective& c) {
 void GlooEngine::send(const Collective& c) {
   const auto from = buffer(c.in, part_bytes(c));
   from->send(c.root, gloo::Slot::build(message_slot, c.tag));
-  from->waitSend(patience(c));
+  from->waitSend(patience(c.timeout));
 }
 
 void GlooEngine::receive(const Collective& c) {
   const auto to = buffer(c.out, part_bytes(c));
   to->recv(c.root, gloo::Slot::build(message_slot, c.tag));
-  to->waitRecv(patience(c));
+  to->waitRecv(patience(c.timeout));
 }
 
 void GlooEngine::exchange(const Collective& c) {
@@ -241,8 +285,8 @@ void GlooEngine::exchange(const Collective& c) {
   const auto slot = gloo::Slot::build(exchange_slot, c.tag);
   to->recv(c.root, slot);
   from->send(c.root, slot);
-  from->waitSend(patience(c));
-  to->waitRecv(patience(c));
+  from->waitSend(patience(c.timeout));
+  to->waitRecv(patience(c.timeout));
 }
 
 // A wait that times out closes all connections of its context and tells those who wait on them. (closeConnections()
