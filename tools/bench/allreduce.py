@@ -45,10 +45,12 @@ def row(n, bytes_, samples):
 
 
 def run(build_folder, rounds):
-    program = programs.Gradus(build_folder).program("bench_gloo_allreduce")
+    tree = programs.Gradus(build_folder).tree
+    tree.build("gradus_gloo")
+    program = tree.build("bench_gloo_allreduce")
     for n in (2, 4):
         samples = run_ranks(program, n, rounds)
-        print(f"\nall_reduce of float32, {n} processes, {rounds} rounds; ratio: Gloo's time / ours, above 1 ours is the better")
+        print(f"\nall_reduce of float32, {n} processes, {rounds} rounds; ratio: Gloo's time / ours, above 1 ours is better")
         print(HEADER)
         for bytes_ in sorted({s["bytes"] for s in samples}):
             print(row(n, bytes_, [s for s in samples if s["bytes"] == bytes_]))
