@@ -18,6 +18,7 @@
 #include <gradus/data/detail/checkpoint_share.h>
 #include <gradus/data/detail/together.h>
 #include <gradus/data/display/interrupt.h>
+#include <gradus/distributed/heartbeat.h>
 
 namespace gradus::data {
 namespace {
@@ -234,6 +235,7 @@ int64_t Checkpointer::resume_all(const std::vector<Stateful*>& things) {
 
 bool Checkpointer::step_all(int64_t steps_done, const std::vector<Stateful*>& things) {
   State& s = *state_;
+  dist::heartbeat(steps_done, "step");
   if (s.failed && s.group.size() == 1) s.collect();  // ranks learn of a failure at different times
   if (!s.stopped && s.interrupt && s.interrupt->came()) {
     save_all(steps_done, things);
@@ -253,6 +255,7 @@ bool Checkpointer::step_all(int64_t steps_done, const std::vector<Stateful*>& th
 void Checkpointer::save_all(int64_t steps_done, const std::vector<Stateful*>& things) {
   GRADUS_CHECK(steps_done >= 0, ValueError, "{}: steps_done is {}; want 0 or more", op, steps_done);
   State& s = *state_;
+  dist::heartbeat(steps_done, "save");
   s.collect();
   write_checkpoint(s.group, s.folder, steps_done, s.share(things, false), s.options.keep);
 }

@@ -47,8 +47,9 @@ class GRADUS_API Checkpointer {
     return resume_all({static_cast<Stateful*>(&things)...});
   }
   /// To be called after each step, with the number of steps done: saves when it is time or a signal came. Returns
-  /// whether it saved. With a group, a signal that came to any rank makes all ranks save at the same step, at most one
-  /// step later; a failure of the writer is thrown by the next call that saves or waits.
+  /// whether it saved. It is this process's heartbeat (distributed/heartbeat.h), too. With a group, a signal that came
+  /// to any rank makes all ranks save at the same step, at most one step later; a failure of the writer is thrown by
+  /// the next call that saves or waits.
   template <class... Things>
   bool step(int64_t steps_done, Things&... things) {
     return step_all(steps_done, {static_cast<Stateful*>(&things)...});

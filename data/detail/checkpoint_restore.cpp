@@ -62,6 +62,7 @@ class Wanted {
 struct Given {
   NamedTensors whole;
   std::vector<StateSlice> slices;
+  bool wants_slices = false;
 };
 
 /// Distributes a checkpoint's tensors to the things that they belong to; wanted.read() fills them.
@@ -71,8 +72,10 @@ class Distribution {
       : things_(things), given_(things.size()), rank_(rank), ranks_(ranks) {
     for (size_t i = 0; i < things.size(); ++i) {
       owners_[things[i].name] = i;
-      for (StateSlice& slice : things[i].thing->state_slices())
+      for (StateSlice& slice : things[i].thing->state_slices()) {
+        given_[i].wants_slices = true;
         slices_.emplace(things[i].name + '/' + slice.name, std::move(slice));
+      }
     }
   }
 
@@ -105,7 +108,7 @@ class Distribution {
     }
     for (size_t i = 0; i < things_.size(); ++i) {
       things_[i].thing->load_state_dict(given_[i].whole);
-      if (!given_[i].slices.empty()) things_[i].thing->load_state_slices(given_[i].slices);
+      if (given_[i].wants_slices) things_[i].thing->load_state_slices(given_[i].slices);
     }
   }
 
