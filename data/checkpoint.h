@@ -30,8 +30,8 @@ struct CheckpointerOptions {
 /// things; the folder lies where all of them see it. What all ranks have is divided among them, what only one keeps
 /// (Stateful::state_slices()) it writes itself, so each writes and copies its part only. Any number of ranks resumes
 /// from what any number wrote: each has its own random generator back where the number is the same; else all go on with
-/// rank 0's, 2^40 counters further for each rank. A failure on one rank is a CheckpointError on all that names it; a
-/// process that dies is a CommError.
+/// rank 0's, 2^40 counters further for each rank unless all were at the same place. A failure on one rank is a
+/// CheckpointError on all that names it; a process that dies is a CommError.
 class GRADUS_API Checkpointer {
  public:
   explicit Checkpointer(std::string folder, const CheckpointerOptions& options = {});

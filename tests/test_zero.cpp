@@ -207,3 +207,63 @@ TEST_CASE("what cannot be shared out is refused") {
   net.to(float64);
   CHECK_THROWS_WITH(zero.step(), ContainsSubstring("has moved to other memory"));
 }
+
+// ---- saved by some ranks, resumed by others
+namespace {
+
+// Trains from where the folder's newest checkpoint is to step `steps`, and leaves weights and moments in `result`.
+void train_to(int64_t steps, bool shared) {
+  const ProcessGroup world = dist::init();
+  manual_seed(1);
+  nn::Sequential net{nn::Linear{5, 9}, nn::Tanh{}, nn::Linear{9, 3}};
+  dist::DDP ddp(net.parameters(), world, {.determinism = dist::Determinism::world_size});
+  const auto make = [](const NamedTensors& p) { return optim::AdamW(p, {.lr = 0.05}); };
+  optim::AdamW alone = make(net.parameters());
+  ZeroOptimizer zero(net.parameters(), world, make);
+  Stateful& optimizer = shared ? static_cast<Stateful&>(zero) : alone;
+  optim::CosineAnnealing schedule(shared ? static_cast<optim::Optimizer&>(zero) : alone, {.steps = 20});
+  data::Checkpointer checkpoints(setting("FOLDER"), {.signals = false, .group = world});
+  int64_t step = checkpoints.resume(net, optimizer, schedule);
+  for (; step < steps; ++step) {
+    const Tensor x = randn({16, 5}), y = randn({16, 3});
+    const int64_t first = 16 * world.rank() / world.size(), end = 16 * (world.rank() + 1) / world.size();
+    net.zero_grad();
+    ddp.backward(x.slice(0, first, end), y.slice(0, first, end),
+                 [&](const Tensor& a, const Tensor& b) { return mse_loss(net(a), b); });
+    shared ? zero.step() : alone.step();
+    schedule.step();
+  }
+  checkpoints.save(step, net, optimizer, schedule);
+  const NamedTensors state = shared ? joined_state(zero, world) : alone.state_dict();
+  if (world.rank() > 0) return;
+  NamedTensors result = net.state_dict();
+  for (const NamedTensor& entry : state) result.push_back({"optimizer." + entry.name, entry.tensor});
+  data::save_safetensors(setting("RESULT"), result);
+}
+
+}  // namespace
+
+TEST_CASE("ranks: train", "[.]") { train_to(std::stoll(setting("STEPS")), setting("SHARED") == "1"); }
+
+TEST_CASE("training goes on with another number of ranks, state shared out or not, to the same bits") {
+  if (!dist::detail::find_gloo()) return;
+  const Scratch scratch;
+  const auto train = [&](const char* folder, int ranks, int steps, bool shared) {
+    run_ranks(ranks, "ranks: train",
+              {.variables = {{"FOLDER", scratch / folder},
+                             {"RESULT", scratch / (std::string(folder) + ".safetensors")},
+                             {"STEPS", std::to_string(steps)},
+                             {"SHARED", shared ? "1" : "0"}}});
+    return data::load_safetensors(scratch / (std::string(folder) + ".safetensors")).tensors;
+  };
+  const NamedTensors undisturbed = train("undisturbed", 1, 8, false);
+  train("changing", 2, 2, true);
+  train("changing", 3, 4, true);
+  train("changing", 1, 5, false);
+  train("changing", 4, 6, true);
+  const NamedTensors changing = train("changing", 2, 8, false);
+  for (const NamedTensor& entry : undisturbed) {
+    INFO(entry.name);
+    CHECK(equal(require(changing, entry.name, "the state"), entry.tensor));
+  }
+}

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include <gradus/autograd/grad_mode.h>
+#include <gradus/autograd/ops.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/core/factories.h>
 #include <gradus/data/detail/checkpoint_things.h>
@@ -65,6 +65,11 @@ struct Given {
   bool wants_slices = false;
 };
 
+/// A random generator's state as all ranks had it, and what this one gets.
+struct Stream {
+  Tensor all, own;
+};
+
 /// Distributes a checkpoint's tensors to the things that they belong to; wanted.read() fills them.
 class Distribution {
  public:
@@ -102,10 +107,7 @@ class Distribution {
     GRADUS_CHECK(unclaimed_.empty(), CheckpointError, "it holds what resume() was not given: {}",
                  fmt::join(unclaimed_, ", "));
     wanted_.read(folder, manifest);
-    for (Tensor& state : other_streams_) {
-      int64_t& offset = state.mutable_data<int64_t>()[1];
-      offset = static_cast<int64_t>(static_cast<uint64_t>(offset) + stream_distance * static_cast<uint64_t>(rank_));
-    }
+    for (const Stream& stream : streams_) stream.own.copy_(place_in(stream.all));
     for (size_t i = 0; i < things_.size(); ++i) {
       things_[i].thing->load_state_dict(given_[i].whole);
       if (given_[i].wants_slices) things_[i].thing->load_state_slices(given_[i].slices);
@@ -125,22 +127,34 @@ class Distribution {
     wanted_.add(tensor, own.begin, values);
     given.slices.push_back({entry, own.shape, own.begin, values});
   }
-  /// A generator's state is this rank's row of (ranks, 2).
+  /// The state of a generator: a row of what all ranks had, (ranks, 2).
   void add_row(const Manifest::Tensor& tensor, const std::string& entry, Given& given) {
     GRADUS_CHECK(tensor.dtype == int64 && tensor.shape.rank() == 2 && tensor.shape[0] > 0 && tensor.shape[1] == 2,
                  CheckpointError, "'{}' is {}{}; want int64[ranks, 2]", tensor.name, tensor.dtype, tensor.shape);
-    const bool same_ranks = tensor.shape[0] == ranks_;
-    const Tensor state = empty({2}, {.dtype = int64});
-    wanted_.add(tensor, same_ranks ? 2 * rank_ : 0, state);
-    if (!same_ranks) other_streams_.push_back(state);
-    given.whole.push_back({entry, state});
+    const Stream stream{empty(tensor.shape, {.dtype = int64}), empty({2}, {.dtype = int64})};
+    wanted_.add(tensor, 0, stream.all.view({-1}));
+    streams_.push_back(stream);
+    given.whole.push_back({entry, stream.own});
+  }
+  /// This rank's own place; where the number of ranks has changed, rank 0's, and far from the other ranks' unless they
+  /// all were at one place.
+  Tensor place_in(const Tensor& all) const {
+    if (all.size(0) == ranks_) return all[rank_];
+    const Tensor first = all[0].clone();
+    for (int64_t r = 1; r < all.size(0); ++r)
+      if (!equal(all[r], first)) {
+        auto& offset = reinterpret_cast<uint64_t&>(first.mutable_data<int64_t>()[1]);
+        offset += stream_distance * static_cast<uint64_t>(rank_);
+        break;
+      }
+    return first;
   }
 
   const std::vector<NamedThing>& things_;
   std::unordered_map<std::string, size_t> owners_;
   std::unordered_multimap<std::string, StateSlice> slices_;  // that this rank keeps
   std::vector<Given> given_;                                 // one a thing
-  std::vector<Tensor> other_streams_;
+  std::vector<Stream> streams_;
   std::vector<std::string> unclaimed_;
   Wanted wanted_;
   int64_t rank_, ranks_;

@@ -10,7 +10,8 @@
 namespace gradus::data::detail {
 
 /// Reads from the files only what this rank needs. Where the number of ranks has changed, a random generator goes on as
-/// rank 0's, 2^40 counters further for each rank. An Error when the things are others than those that were saved.
+/// rank 0's, and 2^40 counters further for each rank unless all were at the same place. An Error when the things are
+/// others than those that were saved.
 void restore(const std::vector<Stateful*>& things, int rank, int ranks, const std::filesystem::path& folder,
              const Manifest& manifest);
 
