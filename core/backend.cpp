@@ -1,30 +1,16 @@
 // Finds and loads the plug-in of CUDA devices, and keeps what each thread does there.
 #include <gradus/core/backend.h>
 
-#include <dlfcn.h>
-
 #include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <utility>
 
 #include <gradus/core/detail/check.h>
+#include <gradus/core/detail/plugin.h>
 #include <gradus/core/kernel.h>
 #include <gradus/version.h>
 
 namespace gradus {
 namespace {
-
-constexpr const char* plugin_name = "libgradus_cuda.so";
-
-// GRADUS_CUDA_PLUGIN, else the file beside libgradus.so.
-std::string plugin_path() {
-  if (const char* path = std::getenv("GRADUS_CUDA_PLUGIN")) return path;
-  Dl_info self;
-  static const int inside_this_library = 0;
-  if (!dladdr(&inside_this_library, &self)) return plugin_name;
-  return std::filesystem::path(self.dli_fname).parent_path() / plugin_name;
-}
 
 struct Loaded {
   Backend* backend = nullptr;
@@ -32,19 +18,12 @@ struct Loaded {
 };
 
 Loaded load() {
-  const std::string path = plugin_path();
-  std::error_code error;
-  if (!std::filesystem::exists(path, error))
-    return {nullptr,
-            fmt::format("{} is not there; build Gradus where the CUDA toolkit is, or set GRADUS_CUDA_PLUGIN to "
-                        "the path of the plug-in",
-                        path)};
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) return {nullptr, fmt::format("the plug-in cannot be loaded: {}", dlerror())};
-  const auto entry = reinterpret_cast<BackendEntry>(dlsym(library, backend_entry));
-  if (!entry) return {nullptr, fmt::format("{} is no plug-in of Gradus: it has no {}", path, backend_entry)};
-  Loaded loaded;
-  loaded.backend = entry(GRADUS_VERSION, &loaded.reason);
+  const detail::PlugIn plug_in = detail::load_plug_in({.file = "libgradus_cuda.so",
+                                                       .variable = "GRADUS_CUDA_PLUGIN",
+                                                       .entry = backend_entry,
+                                                       .remedy = "build Gradus where the CUDA toolkit is"});
+  Loaded loaded{nullptr, plug_in.reason};
+  if (plug_in.entry) loaded.backend = reinterpret_cast<BackendEntry>(plug_in.entry)(GRADUS_VERSION, &loaded.reason);
   return loaded;
 }
 

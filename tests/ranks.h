@@ -52,6 +52,7 @@ class Ranks {
   }
 
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  pid_t process(int rank) const { return pids_.at(static_cast<size_t>(rank)); }
   void send_signal(int rank, int signal) { ::kill(pids_.at(static_cast<size_t>(rank)), signal); }
   std::string output(int rank) const { return read_file(output_file(rank)); }
   /// Waits until a rank has printed `text`.

@@ -418,3 +418,113 @@ TEST_CASE("keys left over from an earlier job are noticed") {
             {.store = url, .variables = {{"TEST_TIMEOUT", "2"}, {"TEST_WANT", "has come to the store"}}});
   run_ranks(2, "ranks: start", {.store = url, .variables = {{"GRADUS_RESTART_COUNT", "1"}}});
 }
+
+// ---- a stranger
+
+namespace {
+
+/// The TCP ports on which a process listens.
+std::vector<int> listening_ports(pid_t process) {
+  std::set<std::string> sockets;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", process), ignored))
+    sockets.insert(std::filesystem::read_symlink(entry.path(), ignored).string());
+  std::vector<int> ports;
+  std::istringstream lines(read_file("/proc/net/tcp"));
+  for (std::string line; std::getline(lines, line);) {
+    unsigned address = 0, port = 0, state = 0, inode = 0;
+    if (std::sscanf(line.c_str(), " %*d: %x:%x %*x:%*x %x %*s %*s %*s %*d %*d %u", &address, &port, &state, &inode) !=
+        4)
+      continue;
+    constexpr unsigned listening = 0x0a;
+    if (state == listening && sockets.count(fmt::format("socket:[{}]", inode))) ports.push_back(static_cast<int>(port));
+  }
+  return ports;
+}
+
+/// Connects to the port of this machine, writes, and keeps the connection until the end.
+class Stranger {
+ public:
+  Stranger(int port, const std::string& bytes) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      (void)!::write(fd_, bytes.data(), bytes.size());
+  }
+  Stranger(Stranger&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Stranger& operator=(Stranger&&) = delete;
+  ~Stranger() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+TEST_CASE("ranks: are met by a stranger", "[.]") {
+  ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  fmt::print("begun at {:.6f}\n", now());
+  std::fflush(stdout);
+  if (group.rank() == 1)  // the port of rank 0 is open, and waits for this rank
+    while (!std::filesystem::exists(setting("TEST_GO"))) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const Tensor x = ones({1000});
+  try {
+    group.all_reduce(x).wait();
+    CHECK(x.data<float>()[999] == 2);  // the stranger did no harm
+  } catch (const CommError& error) {
+    tell(error);
+  }
+}
+
+TEST_CASE("a stranger at a port of a rank is an error in time, never a wrong result") {
+  if (!can_have_ranks()) return;
+  constexpr double timeout = 2;
+  for (const std::string& bytes :
+       {std::string(96, '\xff'), std::string(96, '\0'), std::string("GET / HTTP/1.0\r\n\r\n")}) {
+    const Scratch scratch;
+    const std::string go = scratch / "go";
+    Ranks ranks(2, "ranks: are met by a stranger",
+                {.limit = 20, .variables = {{"TEST_TIMEOUT", std::to_string(timeout)}, {"TEST_GO", go}}});
+    std::vector<int> ports;
+    while (ports.empty() && ranks.seconds() < 10) {
+      ports = listening_ports(ranks.process(0));
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    REQUIRE(!ports.empty());
+    std::vector<Stranger> strangers;
+    for (const int port : ports) strangers.emplace_back(port, bytes);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    write_file(go, "");
+    const auto& ends = ranks.wait();
+    INFO(ranks.all_output());
+    for (const Ranks::End& end : ends) {
+      CHECK_FALSE(end.hung);
+      CHECK(end.signal == 0);
+      CHECK(end.code == 0);
+      CHECK(slowest_error(end) < timeout + 1);
+    }
+  }
+}
+
+// ---- what is left behind
+
+TEST_CASE("a failure leaves a record of the last operations") {
+  if (!can_have_ranks()) return;
+  const Scratch scratch;
+  Ranks ranks(
+      3, "ranks: make a mistake",
+      {.variables = {{"TEST_MISTAKE", "0"}, {"TEST_TIMEOUT", "5"}, {"GRADUS_FLIGHT_RECORDER", scratch.path()}}});
+  const auto& ends = ranks.wait();
+  INFO(ranks.all_output());
+  for (int rank = 0; rank < 3; ++rank) {
+    CHECK(ends[static_cast<size_t>(rank)].code == 0);
+    const std::string record = read_file(scratch / fmt::format("flight-world-rank{}.txt", rank));
+    CHECK_THAT(record, ContainsSubstring("ranks differ"));
+    CHECK_THAT(record, ContainsSubstring("done     barrier #1"));
+    CHECK_THAT(record, ContainsSubstring("failed   all_reduce #2"));
+  }
+}

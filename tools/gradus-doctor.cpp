@@ -13,6 +13,7 @@
 #include <gradus/core/backend.h>
 #include <gradus/core/build_info.h>
 #include <gradus/core/parallel.h>
+#include <gradus/distributed/detail/engine.h>
 #include <gradus/version.h>
 
 namespace {
@@ -77,9 +78,11 @@ bool cuda() {
   return backend != nullptr;
 }
 
-// Adapters of InfiniBand and RoCE, which NCCL uses between machines.
+// What processes talk by: Gloo on CPUs; adapters of InfiniBand and RoCE, which NCCL uses between machines.
 void network() {
-  fmt::print("network\n");
+  std::string reason;
+  const gradus::dist::detail::EngineMaker* const gloo = gradus::dist::detail::find_gloo(&reason);
+  fmt::print("network\n  Gloo       {}\n", gloo ? fmt::format("yes, {}", gloo->version()) : "no: " + reason);
   const std::vector<fs::path> adapters = entries("/sys/class/infiniband");
   if (adapters.empty()) fmt::print("  infiniband no: processes on several machines will talk over TCP\n");
   for (const fs::path& adapter : adapters)

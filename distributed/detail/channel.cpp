@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
+#include <utility>
 
 #include <gradus/core/detail/check.h>
 #include <gradus/core/detail/log.h>
@@ -25,7 +27,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   if (closing_)
     throw CommError(fmt::format("{}: the group was closed by close()", detail::name(collective.op)),
                     CommError::Kind::aborted, rank_, detail::name(collective.op));
-  if (!thread_.joinable()) thread_ = std::thread([self = Ref<Channel>(this)] { self->work(); });
+  start_thread();
   const bool pairwise = is_pairwise(collective.op);
   collective.seq = pairwise ? ++pair_seq_[static_cast<size_t>(collective.root)] : ++seq_;
   collective.timeout = job_->timeout;
@@ -35,6 +37,15 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   queue_.push_back(task);
   changed_.notify_all();
   return task;
+}
+
+void Channel::start_thread() {
+  if (thread_.joinable()) return;
+  try {
+    thread_ = std::thread([self = Ref<Channel>(this)] { self->work(); });
+  } catch (const std::system_error& error) {
+    throw CommError(fmt::format("the group cannot start a thread: {}", error.what()));
+  }
 }
 
 void Channel::close() {
@@ -157,6 +168,7 @@ void Channel::work() {
     }
     task->finish();
   }
+  if (!failed()) job_->tell_left(name, progress().done);  // before the connections end
   Box<Engine> engine;
   {
     const std::lock_guard lock(engine_mutex_);
@@ -167,6 +179,11 @@ void Channel::work() {
   running_ = nullptr;
   ended_ = true;
   changed_.notify_all();
+}
+
+bool Channel::failed() const {
+  const std::lock_guard lock(mutex_);
+  return error_.has_value();
 }
 
 Ref<Task> Channel::next() {
@@ -244,7 +261,7 @@ void Channel::report(const Collective& collective, const std::exception& error) 
                        CommError::Kind::peer_lost, culprit));
 }
 
-// To GRADUS_FLIGHT_RECORDER, or beside the launcher's error file; the newest lines to the log.
+// To GRADUS_FLIGHT_RECORDER, or beside the launcher's error file; one line to the log.
 void Channel::write_record(const std::string& text, const std::string& why) const {
   namespace fs = std::filesystem;
   const int me = ranks_[static_cast<size_t>(rank_)];

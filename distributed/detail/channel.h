@@ -51,6 +51,7 @@ class Channel final : public RefCounted {
 
  private:
   int size() const { return static_cast<int>(ranks_.size()); }
+  void start_thread();
   void work();
   Ref<Task> next();
   void run(const Collective& collective);
@@ -58,6 +59,7 @@ class Channel final : public RefCounted {
   void check_pair(const Collective& collective);
   void connect();
   void report(const Collective& collective, const std::exception& error);
+  bool failed() const;
   int rank_in_group(int rank_in_job) const;
   void write_record(const std::string& text, const std::string& why) const;
 

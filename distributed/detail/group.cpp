@@ -21,9 +21,7 @@ Ref<Group> Group::subgroup(int color, const std::vector<int>& members, int rank_
 }
 
 void Group::close() {
-  if (!channel_) return;
-  channel_->close();
-  if (size == env.size) job_->leave();
+  if (channel_) channel_->close();
 }
 
 void Group::fail(const std::string& why) {

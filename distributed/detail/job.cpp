@@ -26,7 +26,8 @@ std::string list(const std::vector<int>& ranks) { return fmt::format("{}", fmt::
 Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), address(own_address(env_)) {
   if (env.hosts_store && env.rank == 0) {
     const HostPort at = host_of(env.store);
-    server_.emplace(at.host, at.port, env.token);
+    // This machine's own name may mean loopback here, and its address elsewhere.
+    server_.emplace(env.local_size == env.size ? at.host : "", at.port, env.token);
   }
   meet();
   // Calls of the watch are short, or it would miss deadlines.
@@ -45,7 +46,6 @@ Job::~Job() {
   }
   wake_.notify_all();
   watch_.join();
-  leave();
 }
 
 Box<Store> Job::open_store(const std::string& prefix) const {
@@ -101,10 +101,15 @@ void Job::remove(Channel& channel) {
   {
     const std::lock_guard lock(mutex_);
     std::erase(channels_, &channel);
-    if (error_) return;
+    if (!channels_.empty()) return;
+    stopping_ = true;
   }
+  leave();
+}
+
+void Job::tell_left(const std::string& channel, int64_t done) noexcept {
   try {
-    store_->set(left_key(channel.name, env.rank), std::to_string(channel.progress().done));
+    store_->set(left_key(channel, env.rank), std::to_string(done));
   } catch (const std::exception&) {  // its server may be gone before us
   }
 }
@@ -128,7 +133,12 @@ void Job::fail(const CommError& why) noexcept {
   const CommError first = tell(why);
   const std::lock_guard lock(mutex_);
   error_.emplace(first);
-  for (Channel* channel : channels_) channel->fail(first);
+  for (Channel* channel : channels_) {
+    try {
+      channel->fail(first);
+    } catch (const std::exception&) {  // no memory for the words; the next one is told all the same
+    }
+  }
 }
 
 void Job::leave() noexcept {

@@ -36,19 +36,20 @@ class Job final : public RefCounted {
 
   /// Throws when the job has failed already.
   void add(Channel& channel);
-  /// The channel is closed, and the others are told so.
+  /// After the last one this process leaves the job, and that is no failure.
   void remove(Channel& channel);
+  /// The others learn that a channel ends here in good order, after the operation `done`.
+  void tell_left(const std::string& channel, int64_t done) noexcept;
   /// Tells all ranks and fails all groups here; `why` names ranks of the job. Only the first failure of all ranks
   /// counts.
   void fail(const CommError& why) noexcept;
-  /// This process goes, and that is no failure.
-  void leave() noexcept;
 
  private:
   std::string key(const std::string& name) const;
   std::string left_key(const std::string& channel, int rank) const;
   void meet();
   [[noreturn]] void name_missing(Store& store) const;
+  void leave() noexcept;
   CommError tell(const CommError& why) noexcept;
   void watch();
   void poll();
