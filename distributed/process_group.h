@@ -38,7 +38,7 @@ class GRADUS_API Work {
   Ref<detail::Task> task_;
 };
 
-/// The ranks of a group call the same operations in the same order. Each operation is compared among the ranks first:
+/// The ranks of a group call the same operations in the same order. Each operation is compared among the ranks:
 /// different ones, or tensors that do not fit together, are a CommError (mismatch) on every rank, which names both. One
 /// that takes longer than the group's timeout, a process that dies or another rank's failure are CommErrors, too; the
 /// group is closed then.
