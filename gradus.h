@@ -22,7 +22,6 @@
 #include <gradus/data/readers.h>
 #include <gradus/data/safetensors.h>
 #include <gradus/data/transforms.h>
-#include <gradus/distributed/process_group.h>
 #include <gradus/distributed/ddp.h>
 #include <gradus/distributed/process_group.h>
 #include <gradus/distributed/sync_batch_norm.h>
