@@ -12,10 +12,9 @@ import programs
 HEADER = f"{'bytes':>10} {'us':>10} {'us unchecked':>13} {'us Gloo':>10} {'GB/s':>7} {'ratio':>7} {'unchecked':>10}"
 
 
-def run_ranks(program, n, rounds):
+def run_ranks(command, n):
     """The lines that rank 0 prints."""
     with tempfile.TemporaryDirectory() as folder:
-        os.mkdir(f"{folder}/gloo")
         ranks = []
         for rank in range(n):
             environment = dict(os.environ)
@@ -23,7 +22,7 @@ def run_ranks(program, n, rounds):
                 RANK=str(rank), WORLD_SIZE=str(n), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(n),
                 GRADUS_STORE=f"file://{folder}/store", GRADUS_RUN_ID="bench", GRADUS_NUM_THREADS="1",
             )
-            ranks.append(subprocess.Popen([program, f"{folder}/gloo", str(rounds)], env=environment, text=True,
+            ranks.append(subprocess.Popen(command, env=environment, text=True,
                                           stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL))
         try:
             output = ranks[0].communicate()[0]
@@ -32,7 +31,7 @@ def run_ranks(program, n, rounds):
             for rank in ranks:
                 rank.kill()
     if any(codes):
-        raise programs.Failed(f"{program} with {n} ranks ended with {codes}")
+        raise programs.Failed(f"{command[0]} with {n} ranks ended with {codes}")
     return [json.loads(line) for line in output.splitlines()]
 
 
@@ -49,7 +48,8 @@ def run(build_folder, rounds):
     tree.build("gradus_gloo")
     program = tree.build("bench_gloo_allreduce")
     for n in (2, 4):
-        samples = run_ranks(program, n, rounds)
+        with tempfile.TemporaryDirectory() as folder:
+            samples = run_ranks([program, folder, str(rounds)], n)
         print(f"\nall_reduce of float32, {n} processes, {rounds} rounds; ratio: Gloo's time / ours, above 1 ours is better")
         print(HEADER)
         for bytes_ in sorted({s["bytes"] for s in samples}):
