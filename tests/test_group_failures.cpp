@@ -109,7 +109,7 @@ TEST_CASE("a killed process is an error on every other rank, at once") {
   double slowest = 0;
   int rounds = 0, unnamed = 0;
   for (const int n : {2, 4})
-    for (int round = 0; round < 15; ++round, ++rounds) {
+    for (int round = 0; round < std::stoi(setting("TEST_ROUNDS", "15")); ++round, ++rounds) {
       Ranks ranks(n, "ranks: work until one is killed");
       const int victim = static_cast<int>(random() % static_cast<unsigned>(n));
       for (int rank = 0; rank < n; ++rank) REQUIRE(ranks.wait_for_output(rank, "ready"));
