@@ -71,6 +71,19 @@ TEST_CASE("one who tells of another's failure is not to blame") {
             .code == 3);
 }
 
+TEST_CASE("whom the groups accuse is to blame") {
+  const Result hung = run(worker({"--nproc", "2"}, "[.accuses]"));  // of hanging
+  CHECK(hung.code == 3);
+  CHECK(hung.seconds < 5);
+  CHECK_THAT(hung.err,
+             ContainsSubstring("failed after 1 attempt: rank 1 does not answer") && ContainsSubstring("*    1  "));
+  setenv("ACCUSED", "exits", 1);
+  const Result gone = run(worker({"--nproc", "2"}, "[.accuses]"));
+  unsetenv("ACCUSED");
+  CHECK(gone.code == 7);
+  CHECK_THAT(gone.err, ContainsSubstring("rank 1 failed: exit 7"));
+}
+
 TEST_CASE("the table tells of each rank, and what the first to fail said") {
   const Result result = run(worker({"--nproc", "2"}, "[.throws]"));
   CHECK(result.code == 128 + SIGABRT);
@@ -326,6 +339,17 @@ TEST_CASE("worker: rank 1 fails, rank 0 reads of it", "[.watches]") {
   signal(SIGTERM, SIG_IGN);
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 10});
   fmt::print("abort word {}\n", store->get("abort/0", 10));
+}
+
+TEST_CASE("worker: rank 0 accuses rank 1 and ends", "[.accuses]") {
+  const dist::Env env = dist::Env::detect();
+  if (env.rank == 1) {
+    sleep_for(std::getenv("ACCUSED") ? 0.3 : 30);
+    _exit(7);
+  }
+  const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 10});
+  store->set("abort/0", R"({"rank": 1, "kind": "timeout", "message": "rank 1 does not answer"})");
+  _exit(3);
 }
 
 TEST_CASE("worker: rank 1 hangs in step 5", "[.hangs]") {

@@ -108,6 +108,8 @@ Launch Attempt::launch_of(const Worker& worker) const {
   return launch;
 }
 
+std::string Attempt::abort_key() const { return fmt::format("abort/{}", plan_.round); }
+
 std::string Attempt::log_of(const Worker& worker) const {
   if (options_.redirect.empty()) return "";
   return fmt::format("{}/{}/rank{}.log", options_.redirect, plan_.round, worker.rank());
@@ -173,23 +175,45 @@ void Attempt::reap() {
   }
 }
 
-/// The first failure counts, but one that only tells of another gives that one a moment to show.
+/// The first failure counts. But one that only tells of another gives that one a moment to show, here or on another
+/// machine; and whom the workers' groups agreed on, is to blame.
 void Attempt::judge() {
   if (verdict_ || failed_.empty()) return;
-  const auto is_cause = [](const Worker* worker) {
+  if (!judgement_) judgement_.emplace(second_thoughts);
+  const bool must_decide = judgement_->passed() || (!is_any_running() && plan_.nodes.size() == 1);
+  const auto accusation = this->accusation();
+  const auto accused = std::find_if(workers_.begin(), workers_.end(), [&](const Worker& worker) {
+    return accusation && worker.rank() == accusation->rank;
+  });
+  if (accused != workers_.end()) {
+    if (accused->has_failed()) return blame_end_of(*accused);
+    if (!must_decide) return;
+    accused->signal(SIGKILL);  // it hangs, and would not hear SIGTERM
+    return blame(*accused, accusation->message, failed_.front()->exit_code());
+  }
+  const auto cause = std::find_if(failed_.begin(), failed_.end(), [](const Worker* worker) {
     const auto words = worker->last_words();
     return !words || !words->is_consequence;
-  };
-  const auto cause = std::find_if(failed_.begin(), failed_.end(), is_cause);
-  if (!judgement_) judgement_.emplace(second_thoughts);
-  if (cause == failed_.end() && !judgement_->passed() && (is_any_running() || plan_.nodes.size() > 1)) return;
-  const Worker& worker = cause == failed_.end() ? *failed_.front() : **cause;
-  blame(worker, fmt::format("rank {} failed: {}", worker.rank(), worker.ending()));
+  });
+  if (!accusation && cause != failed_.end()) return blame_end_of(**cause);
+  if (must_decide) blame_end_of(*failed_.front());
 }
 
-void Attempt::blame(const Worker& worker, std::string message) {
-  const bool may_help = !asked_to_stop_ && worker.exit_code() != queue_again;
-  Verdict verdict{std::max(1, worker.exit_code()), worker.rank(), std::move(message), may_help, ""};
+/// What the workers' groups wrote when they failed: which rank they found gone, or did not get an answer from.
+std::optional<Attempt::Accusation> Attempt::accusation() const {
+  const auto word = store_->find(abort_key());
+  const nlohmann::json json = word ? nlohmann::json::parse(*word, nullptr, false) : nlohmann::json();
+  if (!json.is_object() || !json.contains("rank") || !json["rank"].is_number_integer()) return {};
+  if (!json.contains("message") || !json["message"].is_string()) return {};
+  return Accusation{json["rank"].get<int>(), json["message"].get<std::string>()};
+}
+
+void Attempt::blame_end_of(const Worker& worker) {
+  blame(worker, fmt::format("rank {} failed: {}", worker.rank(), worker.ending()), worker.exit_code());
+}
+
+void Attempt::blame(const Worker& worker, std::string message, int code) {
+  Verdict verdict{code, worker.rank(), std::move(message), !asked_to_stop_ && code != queue_again, ""};
   if (const auto words = worker.last_words()) verdict.words = words->message;
   declare(verdict);
 }
@@ -197,7 +221,7 @@ void Attempt::blame(const Worker& worker, std::string message) {
 /// Tells everybody that the attempt has failed. Another machine may have been first: then its word counts.
 void Attempt::declare(const Verdict& mine) {
   const nlohmann::json word = {{"rank", mine.rank}, {"kind", "peer_lost"}, {"message", mine.message}};
-  store_->set_once(fmt::format("abort/{}", plan_.round), word.dump());  // for the workers' groups
+  store_->set_once(abort_key(), word.dump());  // for the workers' groups
   accept(Verdict::parse(store_->set_once(end_key(plan_), mine.text())));
 }
 
@@ -233,7 +257,7 @@ void Attempt::look_for_hangs() {
   if (!std::exchange(has_warned_, true) && !hangs) say("{}", message);
   if (!hangs) return;
   last->signal(SIGKILL);  // it would not hear SIGTERM
-  blame(*last, message);
+  blame(*last, message, 1);
 }
 
 void Attempt::stop() {

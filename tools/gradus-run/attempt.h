@@ -28,16 +28,23 @@ class Attempt {
 
  private:
   using Deadline = dist::detail::Deadline;
+  struct Accusation {
+    int rank;
+    std::string message;
+  };
 
   void start(std::vector<Source>& sources);
   Launch launch_of(const Worker& worker) const;
   std::string log_of(const Worker& worker) const;
+  std::string abort_key() const;  // the one that the workers' groups know
   void step(EndWatch& watch);
   double next_event() const;
   void handle_signals();
   void reap();
   void judge();
-  void blame(const Worker& worker, std::string message);
+  std::optional<Accusation> accusation() const;
+  void blame_end_of(const Worker& worker);
+  void blame(const Worker& worker, std::string message, int code);
   void declare(const Verdict& mine);
   void accept(const Verdict& verdict);
   void finish_well();
