@@ -9,6 +9,12 @@ list(REMOVE_ITEM GRADUS_CUDA_HOST_SOURCES ${GRADUS_CUDA_REAL_SOURCES})
 
 find_path(GRADUS_CUDA_INCLUDE_DIR cuda_runtime.h HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include
           DOC "Folder of cuda_runtime.h")
+# NCCL's header comes apart from the toolkit.
+find_path(GRADUS_NCCL_INCLUDE_DIR nccl.h HINTS ${GRADUS_CUDA_INCLUDE_DIR} DOC "Folder of nccl.h")
+if(GRADUS_NCCL_INCLUDE_DIR)
+  file(GLOB nccl CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/distributed/nccl/*.cpp)
+  list(APPEND GRADUS_CUDA_HOST_SOURCES ${nccl})
+endif()
 
 set(GRADUS_HAVE_CUDA FALSE)
 if(NOT GRADUS_CUDA STREQUAL "OFF" AND NOT GRADUS_SANITIZE)
@@ -39,7 +45,8 @@ set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/kernels/random.cu PROPERT
 # Two compilers, each with options of its own: the host side is an object library.
 add_library(gradus_cuda_host OBJECT ${GRADUS_CUDA_HOST_SOURCES} ${GRADUS_CUDA_REAL_SOURCES})
 target_link_libraries(gradus_cuda_host PRIVATE gradus_internal)
-target_include_directories(gradus_cuda_host SYSTEM PRIVATE ${GRADUS_CUDA_INCLUDE_DIR})
+target_include_directories(gradus_cuda_host SYSTEM PRIVATE ${GRADUS_CUDA_INCLUDE_DIR}
+                           $<$<BOOL:${GRADUS_NCCL_INCLUDE_DIR}>:${GRADUS_NCCL_INCLUDE_DIR}>)
 set_target_properties(gradus_cuda_host PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
                       VISIBILITY_INLINES_HIDDEN ON CXX_EXTENSIONS OFF)
 add_library(gradus_cuda MODULE ${GRADUS_CUDA_KERNEL_SOURCES} $<TARGET_OBJECTS:gradus_cuda_host>)

@@ -54,17 +54,14 @@ namespace {
 
 // ---- checks
 
-void check_operand(Op op, const char* argument, const Tensor& x, const Group& group) {
+void check_operand(Op op, const char* argument, const Tensor& x) {
   gradus::detail::check_defined(name(op), argument, x);
   GRADUS_CHECK(x.is_contiguous(), ShapeError, "{}: {} of shape {} is not contiguous; give x.contiguous()", name(op),
                argument, x.shape());
-  GRADUS_CHECK(group.alone() || x.device().is_cpu(), DeviceError,
-               "{}: {} is on {}; processes exchange tensors on the CPU only, as yet: use x.to(Device::cpu())", name(op),
-               argument, x.device());
 }
 
-void check_target(Op op, const char* argument, const Tensor& x, const Group& group) {
-  check_operand(op, argument, x, group);
+void check_target(Op op, const char* argument, const Tensor& x) {
+  check_operand(op, argument, x);
   gradus::detail::check_in_place(name(op), x);
 }
 
@@ -106,7 +103,7 @@ Work begun(Group& group, const Collective& collective, const Tensor& first, cons
 }
 
 Work all_reduce_as(Group& group, const Tensor& x, ReduceOp reduce, bool checked) {
-  check_target(Op::all_reduce, "x", x, group);
+  check_target(Op::all_reduce, "x", x);
   check_reduction(Op::all_reduce, x.dtype(), reduce);
   if (group.alone()) return Work();
   return begun(group,
@@ -130,7 +127,7 @@ Work detail::all_reduce_unchecked(const ProcessGroup& group, const Tensor& x, Re
 }
 
 Work ProcessGroup::broadcast(const Tensor& x, int root) {
-  check_target(Op::broadcast, "x", x, *group_);
+  check_target(Op::broadcast, "x", x);
   check_rank(Op::broadcast, "root", root, *group_);
   if (group_->alone()) return Work();
   return begun(*group_,
@@ -139,7 +136,7 @@ Work ProcessGroup::broadcast(const Tensor& x, int root) {
 }
 
 Work ProcessGroup::reduce(const Tensor& x, int root, ReduceOp op) {
-  check_target(Op::reduce, "x", x, *group_);
+  check_target(Op::reduce, "x", x);
   check_rank(Op::reduce, "root", root, *group_);
   check_reduction(Op::reduce, x.dtype(), op);
   if (group_->alone()) return Work();
@@ -156,8 +153,8 @@ Work ProcessGroup::reduce(const Tensor& x, int root, ReduceOp op) {
 }
 
 Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) {
-  check_target(Op::all_gather, "all", all, *group_);
-  check_operand(Op::all_gather, "x", x, *group_);
+  check_target(Op::all_gather, "all", all);
+  check_operand(Op::all_gather, "x", x);
   check_parts(Op::all_gather, "all", all, "x", x, size());
   if (group_->alone()) return copied(all, x);
   return begun(
@@ -167,8 +164,8 @@ Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) {
 }
 
 Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op) {
-  check_target(Op::reduce_scatter, "x", x, *group_);
-  check_operand(Op::reduce_scatter, "all", all, *group_);
+  check_target(Op::reduce_scatter, "x", x);
+  check_operand(Op::reduce_scatter, "all", all);
   check_parts(Op::reduce_scatter, "all", all, "x", x, size());
   check_reduction(Op::reduce_scatter, x.dtype(), op);
   if (group_->alone()) return copied(x, all);
@@ -183,8 +180,8 @@ Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp o
 }
 
 Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) {
-  check_target(Op::all_to_all, "to", to, *group_);
-  check_operand(Op::all_to_all, "from", from, *group_);
+  check_target(Op::all_to_all, "to", to);
+  check_operand(Op::all_to_all, "from", from);
   check_parts(Op::all_to_all, "to", to, "from", from, 1);
   GRADUS_CHECK(from.rank() > 0 && from.size(0) % size() == 0, ShapeError,
                "all_to_all: from has shape {}; its first size must be a multiple of the {} ranks", from.shape(),
@@ -200,11 +197,11 @@ Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) {
 }
 
 Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) {
-  check_operand(Op::gather, "x", x, *group_);
+  check_operand(Op::gather, "x", x);
   check_rank(Op::gather, "root", root, *group_);
   const bool is_root = rank() == root;
   if (is_root) {
-    check_target(Op::gather, "all", all, *group_);
+    check_target(Op::gather, "all", all);
     check_parts(Op::gather, "all", all, "x", x, size());
   }
   if (group_->alone()) return copied(all, x);
@@ -219,11 +216,11 @@ Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) {
 }
 
 Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) {
-  check_target(Op::scatter, "x", x, *group_);
+  check_target(Op::scatter, "x", x);
   check_rank(Op::scatter, "root", root, *group_);
   const bool is_root = rank() == root;
   if (is_root) {
-    check_operand(Op::scatter, "all", all, *group_);
+    check_operand(Op::scatter, "all", all);
     check_parts(Op::scatter, "all", all, "x", x, size());
   }
   if (group_->alone()) return copied(x, all);
@@ -238,14 +235,14 @@ Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) {
 }
 
 Work ProcessGroup::send(const Tensor& x, int to) {
-  check_operand(Op::send, "x", x, *group_);
+  check_operand(Op::send, "x", x);
   check_rank(Op::send, "to", to, *group_);
   GRADUS_CHECK(to != rank(), ValueError, "send: to is this rank, {}; copy the tensor instead", to);
   return begun(*group_, {.op = Op::send, .dtype = x.dtype(), .root = to, .count = x.numel(), .in = x.raw_data()}, x);
 }
 
 Work ProcessGroup::recv(const Tensor& x, int from) {
-  check_target(Op::recv, "x", x, *group_);
+  check_target(Op::recv, "x", x);
   check_rank(Op::recv, "from", from, *group_);
   GRADUS_CHECK(from != rank(), ValueError, "recv: from is this rank, {}; copy the tensor instead", from);
   return begun(*group_,

@@ -44,7 +44,13 @@ class GRADUS_API Work {
 /// group is closed then.
 ///
 /// Operations run one after the other on a thread of the group, beside the program. Tensors are contiguous, of the
-/// same dtype on all ranks, and on the CPU (by Gloo) or a CUDA device (by NCCL); 16-bit floats are summed in float32.
+/// same dtype on all ranks, and on the CPU (by Gloo, which sums 16-bit floats in float32) or on a CUDA device (by
+/// NCCL).
+///
+/// On a CUDA device an operation runs on a stream of the group, behind what the thread's current stream had when it was
+/// begun. wait() and done() speak of the device: wait() keeps the current stream waiting, not the host, and done() is
+/// whether the device has done it. A failure that comes later is thrown by the next call, and by wait() when called
+/// again. A rank's tensors are on one CUDA device as long as the group lives, else it is a DeviceError.
 /// A ProcessGroup is a handle: a copy is the same group. One made by default is this process alone, where each
 /// operation is done at once.
 class GRADUS_API ProcessGroup {

@@ -27,12 +27,12 @@ class ThreadRanks {
  public:
   using Body = std::function<void(gradus::dist::ProcessGroup& group)>;
 
-  explicit ThreadRanks(int n) : groups_(static_cast<size_t>(n)) {
+  explicit ThreadRanks(int n, double timeout = 60) : groups_(static_cast<size_t>(n)) {
     const std::string store = "file://" + (scratch_ / "store");
     in_threads([&](int rank) {
       const gradus::dist::Env env{
           .rank = rank, .size = n, .local_rank = rank, .local_size = n, .store = store, .job = "test"};
-      groups_[static_cast<size_t>(rank)] = gradus::dist::init({.env = env, .timeout = 60});
+      groups_[static_cast<size_t>(rank)] = gradus::dist::init({.env = env, .timeout = timeout});
     });
   }
   int size() const { return static_cast<int>(groups_.size()); }

@@ -12,6 +12,11 @@
 #include <gradus/core/detail/log.h>
 
 namespace gradus::dist::detail {
+namespace {
+
+constexpr std::chrono::milliseconds device_tick{1};  // between two looks at what the device has done
+
+}  // namespace
 
 Channel::Channel(Ref<Job> job, std::string name_, std::vector<int> ranks, int rank)
     : name(std::move(name_)), job_(std::move(job)), ranks_(std::move(ranks)), rank_(rank), pair_seq_(ranks_.size()) {
@@ -27,6 +32,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   if (closing_)
     throw CommError(fmt::format("{}: the group was closed by close()", detail::name(collective.op)),
                     CommError::Kind::aborted, rank_, detail::name(collective.op));
+  if (first.defined()) bind(collective.op, collective.device = first.device());
   start_thread();
   const bool pairwise = is_pairwise(collective.op);
   collective.seq = pairwise ? ++pair_seq_[static_cast<size_t>(collective.root)] : ++seq_;
@@ -46,6 +52,17 @@ void Channel::start_thread() {
   } catch (const std::system_error& error) {
     throw CommError(fmt::format("the group cannot start a thread: {}", error.what()));
   }
+}
+
+// One device for as long as the group lives: a communicator belongs to one.
+void Channel::bind(Op op, Device device) {
+  if (device.is_cpu()) return;
+  if (!bound_) nccl();
+  GRADUS_CHECK(!bound_ || *bound_ == device, DeviceError,
+               "{}: the tensor is on {}, and this group has worked on {} before; a rank keeps to one device, so use "
+               "x.to({}), or a group of its own by split()",
+               detail::name(op), device, *bound_, *bound_);
+  bound_ = device;
 }
 
 void Channel::close() {
@@ -77,14 +94,19 @@ std::string Channel::record() const {
 
 std::optional<Stuck> Channel::overdue() const {
   const std::lock_guard lock(mutex_);
-  if (!running_ || !deadline_.passed() || error_) return {};
-  return Stuck{name, running_->collective, ranks_};
+  if (error_) return {};
+  Ref<Task> late = running_ && deadline_.passed() ? running_ : nullptr;
+  if (!late && device_queue_) late = device_queue_->overdue();
+  if (!late) return {};
+  return Stuck{name, late->collective, ranks_};
 }
 
 Ref<Task> Channel::lingering() {
   const std::lock_guard lock(mutex_);
-  const size_t running = running_ && !error_ ? running_->record + 1 : 0;
-  return std::exchange(lingering_, running) == running ? running_ : nullptr;
+  Ref<Task> task;
+  if (!error_) task = running_ || !device_queue_ ? running_ : device_queue_->oldest();
+  const size_t number = task ? task->record + 1 : 0;
+  return std::exchange(lingering_, number) == number ? task : nullptr;
 }
 
 std::optional<Stuck> Channel::deserted(const Collective& c) {
@@ -135,6 +157,10 @@ void Channel::fail(const CommError& why) {
     if (running_) end(*running_);
     for (const Ref<Task>& task : queue_) end(*task);
     queue_.clear();
+    if (device_queue_) {
+      for (const Ref<Task>& task : device_queue_->tasks()) end(*task);
+      device_queue_->abort();
+    }
     text = recorder_.text();
     changed_.notify_all();
   }
@@ -153,22 +179,16 @@ int Channel::rank_in_group(int rank_in_job) const {
 // ---- the thread
 
 void Channel::work() {
-  while (const Ref<Task> task = next()) {
-    try {
-      run(task->collective);
-    } catch (const std::exception& error) {
-      report(task->collective, error);
-      break;
+  try {
+    while (const Ref<Task> task = next()) {
+      run(task);
+      settle();
     }
-    {
-      const std::lock_guard lock(mutex_);
-      running_ = nullptr;
-      if (!is_pairwise(task->collective.op)) progress_.done = task->collective.seq;
-      recorder_.set(task->record, FlightRecorder::State::done);
-    }
-    task->finish();
+  } catch (const std::exception& error) {
+    report(error);
   }
   if (!failed()) job_->tell_left(name, progress().done);  // before the connections end
+  if (device_queue_) device_queue_->close();
   Box<Engine> engine;
   {
     const std::lock_guard lock(engine_mutex_);
@@ -188,6 +208,12 @@ bool Channel::failed() const {
 
 Ref<Task> Channel::next() {
   std::unique_lock lock(mutex_);
+  while (queue_.empty() && !error_ && device_queue_ && !device_queue_->empty()) {
+    changed_.wait_for(lock, device_tick, [this] { return !queue_.empty() || error_; });
+    lock.unlock();
+    settle();
+    lock.lock();
+  }
   changed_.wait(lock, [this] { return !queue_.empty() || closing_ || error_; });
   if (error_ || queue_.empty()) return nullptr;
   running_ = queue_.front();
@@ -199,18 +225,65 @@ Ref<Task> Channel::next() {
   return running_;
 }
 
-void Channel::run(const Collective& collective) {
+void Channel::run(const Ref<Task>& task) {
+  const Collective& c = task->collective;
   if (!engine_) connect();
-  if (is_pairwise(collective.op)) check_pair(collective);
+  if (is_pairwise(c.op)) check_pair(c);
+  if (c.device.is_cpu()) {
+    run_on_cpu(c);
+    return finish(*task);
+  }
+  // On a device ranks that differ would harm each other, so they compare first.
+  if (c.checked && !is_pairwise(c.op)) {
+    const Fingerprint mine = fingerprint(c);
+    engine_->post(mine);
+    compare(mine, c.timeout);
+  }
+  if (!device_queue_) connect_device();
+  device_queue_->enqueue(task);
+  const std::lock_guard lock(mutex_);
+  running_ = nullptr;
+}
+
+void Channel::run_on_cpu(const Collective& c) {
+  if (c.op == Op::barrier) drain();
   // Ranks that differ cannot harm each other, since their tags differ, too: all wait, until the watch compares.
-  const bool compares = collective.checked && !is_pairwise(collective.op);
-  const Fingerprint mine = fingerprint(collective);
+  const bool compares = c.checked && !is_pairwise(c.op);
+  const Fingerprint mine = fingerprint(c);
   if (compares) engine_->post(mine);
-  if (collective.op != Op::barrier) engine_->run(collective);
-  if (!compares) return;
-  const std::vector<Fingerprint> all = engine_->collect(collective.timeout);
+  if (c.op != Op::barrier) engine_->run(c);
+  if (compares) compare(mine, c.timeout);
+}
+
+void Channel::compare(const Fingerprint& mine, double timeout) {
+  const std::vector<Fingerprint> all = engine_->collect(timeout);
   if (!std::all_of(all.begin(), all.end(), [&](const Fingerprint& f) { return f == mine; }))
     throw CommError(describe_difference(all), CommError::Kind::mismatch);
+}
+
+void Channel::finish(Task& task) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (running_.get() == &task) running_ = nullptr;
+    const Collective& c = task.collective;
+    if (!is_pairwise(c.op)) progress_.done = std::max(progress_.done, c.seq);
+    recorder_.set(task.record, FlightRecorder::State::done);
+  }
+  task.finish();
+}
+
+// Ends what the device has done meanwhile.
+void Channel::settle() {
+  if (!device_queue_) return;
+  while (const Ref<Task> task = device_queue_->take_finished()) finish(*task);
+}
+
+// Waits for all that the device was given.
+void Channel::drain() {
+  for (; device_queue_ && !device_queue_->empty(); settle()) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, device_tick, [this] { return error_.has_value(); })) return;
+  }
 }
 
 void Channel::connect() {
@@ -219,6 +292,16 @@ void Channel::connect() {
   store->close();
   const std::lock_guard lock(engine_mutex_);
   engine_ = std::move(engine);
+}
+
+void Channel::connect_device() {
+  const Box<Store> store = job_->open_store(name + "/");
+  auto queue =
+      make_box<DeviceQueue>(*bound_, nccl().make({rank_, size(), job_->address, job_->timeout}, *bound_, *store));
+  store->close();
+  const std::lock_guard lock(mutex_);
+  device_queue_ = std::move(queue);
+  if (error_) device_queue_->abort();
 }
 
 std::string Channel::describe_difference(const std::vector<Fingerprint>& all) const {
@@ -246,19 +329,28 @@ void Channel::check_pair(const Collective& collective) {
 }
 
 // What went wrong here, for everybody: whom to blame is seen best by the first who notices.
-void Channel::report(const Collective& collective, const std::exception& error) {
+void Channel::report(const std::exception& error) {
+  Ref<Task> task;
+  {
+    const std::lock_guard lock(mutex_);
+    task = running_ ? running_ : device_queue_->oldest();
+  }
   const auto* const own = dynamic_cast<const CommError*>(&error);
   const int me = ranks_[static_cast<size_t>(rank_)];
   if (own && own->kind == CommError::Kind::mismatch) return job_->fail(*own);
-  if (!engine_) {
+  if (!engine_ || (own && own->kind == CommError::Kind::setup)) {
     const std::string text = fmt::format("rank {} could not connect to the others of its group: {}", me, error.what());
     return job_->fail(CommError(text, CommError::Kind::setup));
   }
   const std::vector<int> lost = engine_->lost_ranks();
-  const int culprit = lost.size() == 1 ? ranks_[static_cast<size_t>(lost.front())] : -1;
-  const std::string who = culprit >= 0 ? fmt::format("rank {} is gone", culprit) : "connections were lost";
-  job_->fail(CommError(fmt::format("{}: noticed by rank {} in {}: {}", who, me, describe(collective), error.what()),
-                       CommError::Kind::peer_lost, culprit));
+  const bool my_device = lost.empty() && dynamic_cast<const DeviceError*>(&error);
+  const int culprit = lost.size() == 1 ? ranks_[static_cast<size_t>(lost.front())] : my_device ? me : -1;
+  const std::string who = my_device      ? fmt::format("the device of rank {} failed", me)
+                          : culprit >= 0 ? fmt::format("rank {} is gone", culprit)
+                                         : "connections were lost";
+  job_->fail(
+      CommError(fmt::format("{}: noticed by rank {} in {}: {}", who, me, describe(task->collective), error.what()),
+                CommError::Kind::peer_lost, culprit));
 }
 
 // To GRADUS_FLIGHT_RECORDER, or beside the launcher's error file; one line to the log.

@@ -1,10 +1,12 @@
-// The operations of one group in their order, and the thread that lets an engine do one after the other.
+// The operations of one group in their order, and the thread that lets engines do one after the other: Gloo what is on
+// the CPU, and all comparing, the device's engine what is on a CUDA device.
 #pragma once
 
 #include <atomic>
 #include <deque>
 #include <vector>
 
+#include <gradus/distributed/detail/device_queue.h>
 #include <gradus/distributed/detail/engine.h>
 #include <gradus/distributed/detail/flight_recorder.h>
 #include <gradus/distributed/detail/job.h>
@@ -31,7 +33,7 @@ class Channel final : public RefCounted {
   Channel(Ref<Job> job, std::string name, std::vector<int> ranks, int rank);
 
   /// Numbers the operation and puts it in the queue; the tensors live until it is over. Throws CommError (aborted) when
-  /// the group has failed or was closed.
+  /// the group has failed or was closed, DeviceError when NCCL is missing or the group works on another CUDA device.
   Ref<Task> begin(Collective collective, const Tensor& first, const Tensor& second);
   /// Finishes what was begun and ends the thread. One that hangs in its engine after a failure is left to itself.
   void close();
@@ -51,14 +53,21 @@ class Channel final : public RefCounted {
 
  private:
   int size() const { return static_cast<int>(ranks_.size()); }
+  void bind(Op op, Device device);
   void start_thread();
   void work();
   Ref<Task> next();
-  void run(const Collective& collective);
+  void run(const Ref<Task>& task);
+  void run_on_cpu(const Collective& collective);
+  void compare(const Fingerprint& mine, double timeout);
+  void finish(Task& task);
+  void settle();
+  void drain();
   std::string describe_difference(const std::vector<Fingerprint>& all) const;
   void check_pair(const Collective& collective);
   void connect();
-  void report(const Collective& collective, const std::exception& error);
+  void connect_device();
+  void report(const std::exception& error);
   bool failed() const;
   int rank_in_group(int rank_in_job) const;
   void write_record(const std::string& text, const std::string& why) const;
@@ -80,6 +89,9 @@ class Channel final : public RefCounted {
   size_t lingering_ = 0;  // the number, from 1 on, of the operation that ran at the last call of lingering()
   bool closing_ = false, ended_ = false;
   std::thread thread_;
+
+  std::optional<Device> bound_;    // the CUDA device that all operations on one are on
+  Box<DeviceQueue> device_queue_;  // stays when its engine has ended
 
   std::mutex engine_mutex_;  // the thread makes and ends the engine, the watch looks at it and aborts it
   Box<Engine> engine_;

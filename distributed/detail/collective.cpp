@@ -24,6 +24,7 @@ Fingerprint fingerprint(const Collective& c) {
                    .reduce = c.reduce,
                    .dtype = c.dtype,
                    .checked = c.checked,
+                   .device = c.device.type,
                    .tag = 0};
   f.tag = tag_of(f);
   return f;
@@ -37,6 +38,7 @@ std::string describe(const Fingerprint& f) {
     const bool towards = f.op == Op::reduce || f.op == Op::gather || f.op == Op::send;
     text += fmt::format(" {} {}", towards ? "to" : "from", f.root);
   }
+  if (f.device == DeviceType::cuda) text += " on cuda";
   return text;
 }
 
@@ -48,7 +50,7 @@ uint32_t tag_of(const Fingerprint& f) {
   };
   mix(static_cast<uint64_t>(f.seq));
   mix(static_cast<uint64_t>(f.count));
-  mix(static_cast<uint64_t>(f.dtype));
+  mix(static_cast<uint64_t>(f.dtype) << 8 | static_cast<uint64_t>(f.device));
   if (!is_pairwise(f.op)) {  // the two ends of a message have different operations and roots
     mix(static_cast<uint64_t>(f.root));
     mix(static_cast<uint64_t>(f.op) << 8 | static_cast<uint64_t>(f.reduce));
@@ -60,7 +62,8 @@ uint32_t tag_of(const Fingerprint& f) {
 bool fits(const Fingerprint& mine, const Fingerprint& theirs) {
   const bool complements =
       (mine.op == Op::send && theirs.op == Op::recv) || (mine.op == Op::recv && theirs.op == Op::send);
-  return complements && mine.seq == theirs.seq && mine.count == theirs.count && mine.dtype == theirs.dtype;
+  return complements && mine.seq == theirs.seq && mine.count == theirs.count && mine.dtype == theirs.dtype &&
+         mine.device == theirs.device;
 }
 
 }  // namespace gradus::dist::detail

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include <gradus/core/device.h>
 #include <gradus/core/dtype.h>
 #include <gradus/distributed/process_group.h>
 
@@ -26,7 +27,7 @@ enum class Op : uint8_t {
   exchange,
 };
 
-const char* name(Op op);
+GRADUS_API const char* name(Op op);
 const char* name(ReduceOp op);
 constexpr bool is_reduction(Op op) { return op == Op::all_reduce || op == Op::reduce || op == Op::reduce_scatter; }
 constexpr bool is_pairwise(Op op) { return op >= Op::send; }
@@ -43,6 +44,7 @@ struct Collective {
   void* out = nullptr;
   uint32_t tag = 0;    ///< that of its fingerprint: messages of operations that differ never meet
   double timeout = 0;  ///< seconds
+  Device device = {};  ///< where this rank's tensors are
 };
 
 /// What ranks compare.
@@ -53,6 +55,7 @@ struct Fingerprint {
   ReduceOp reduce;
   Dtype dtype;
   bool checked;
+  DeviceType device;
   uint32_t tag;  ///< tells, too, whether all of it has arrived
 
   bool operator==(const Fingerprint&) const = default;

@@ -261,7 +261,8 @@ CommError Job::accusation(const Stuck& overdue) {
   if (!silent.empty()) {
     what = fmt::format("rank {} did not answer; {}", list(silent), what);
   } else if (what.empty()) {
-    what = "no rank is missing, the network between them may be at fault; ";
+    what = fmt::format("no rank is missing, the network between them{} may be at fault; ",
+                       c.device.is_cuda() ? ", or a kernel that does not end," : "");
   }
   const int culprit = !silent.empty() ? silent.front() : !late.empty() ? late.front() : -1;
   return CommError(fmt::format("{}rank {} waited {:g} s in {}", what, env.rank, c.timeout, describe(c)),

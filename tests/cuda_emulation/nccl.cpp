@@ -1,9 +1,11 @@
 // The C functions of NCCL over the emulated devices, with the signatures of the toolkit's header. Ranks are threads of
-// one process, or one thread with groups; two ranks may share a device, which the real one refuses.
+// one process, or one thread with groups; two ranks may share a device where the real one lets them, and in
+// ncclCommInitAll.
 #include <nccl.h>
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -17,6 +19,15 @@ using emulation::Clique;
 using emulation::Collective;
 using emulation::Transfer;
 
+namespace {
+struct Pending {
+  ncclComm_t comm;
+  cudaStream_t stream;
+  std::optional<Call> call;  // or a transfer
+  std::optional<Transfer> transfer;
+};
+}  // namespace
+
 // What the opaque handle stands for.
 struct ncclComm {
   std::shared_ptr<Clique> clique;
@@ -24,6 +35,8 @@ struct ncclComm {
   bool waits_for_others;  // while it is made
   bool finalized = false;
   std::set<cudaStream_t> streams = {};  // that it has used
+  std::vector<Pending> deferred = {};   // calls without waiting that it has not got round to
+  int polls = 0;                        // of those
 };
 
 namespace {
@@ -48,6 +61,11 @@ Registry& registry() {
   static Registry instance;
   return instance;
 }
+// As NCCL 2.30 has it.
+bool ranks_may_share() {
+  const char* text = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+  return text && text != std::string("0");
+}
 bool is_alive(ncclComm_t comm) {
   const std::lock_guard lock(registry().mutex);
   return registry().alive.count(comm) > 0;
@@ -70,12 +88,6 @@ std::shared_ptr<Clique> clique_of(const ncclUniqueId& id, int ranks) {
 }
 
 // ---- groups
-struct Pending {
-  ncclComm_t comm;
-  cudaStream_t stream;
-  std::optional<Call> call;  // or a transfer
-  std::optional<Transfer> transfer;
-};
 struct Group {
   int depth = 0;
   ncclResult_t error = ncclSuccess;  // of a call inside
@@ -101,6 +113,8 @@ ncclResult_t wait_for_others(const std::vector<ncclComm_t>& comms) {
     if (comm->waits_for_others && !comm->clique->wait_until_complete())
       return refuse(ncclSystemError, "rank " + text(comm->rank) + " of " + text(comm->clique->ranks()) +
                                          " waited for others that did not come");
+  for (const ncclComm_t comm : comms)
+    if (const auto fault = comm->clique->duplicate_device(); !fault.empty()) return refuse(ncclInvalidUsage, fault);
   return ncclSuccess;
 }
 
@@ -131,13 +145,30 @@ ncclResult_t enqueue_all(const std::vector<Pending>& calls) {
   return ncclSuccess;
 }
 
+// A communicator that does not wait gets round to its calls between two questions about it.
+ncclResult_t take_over(const std::vector<Pending>& calls) {
+  if (calls.empty() || calls[0].comm->waits_for_others) return enqueue_all(calls);
+  calls[0].comm->deferred = calls;
+  calls[0].comm->polls = 0;
+  return ncclInProgress;
+}
+ncclResult_t state_of(ncclComm_t comm) {
+  if (comm->clique->has_lost_another(comm->rank)) return ncclRemoteError;
+  if (!emulation::device_fault().empty()) return ncclUnhandledCudaError;
+  if (!comm->clique->is_complete()) return ncclInProgress;
+  if (const auto fault = comm->clique->duplicate_device(); !fault.empty()) return refuse(ncclInvalidUsage, fault);
+  if (comm->deferred.empty()) return ncclSuccess;
+  if (++comm->polls < 3) return ncclInProgress;
+  return enqueue_all(std::exchange(comm->deferred, {}));
+}
+
 // What every call inside a group ends with, so that ncclGroupEnd knows.
 ncclResult_t noted(ncclResult_t code) {
   if (group.depth > 0 && group.error == ncclSuccess) group.error = code;
   return code;
 }
 ncclResult_t submit(Pending pending) {
-  if (group.depth == 0) return enqueue_all({std::move(pending)});
+  if (group.depth == 0) return take_over({std::move(pending)});
   group.calls.push_back(std::move(pending));
   return ncclSuccess;
 }
@@ -147,6 +178,7 @@ ncclResult_t check_use(ncclComm_t comm, cudaStream_t stream, ncclDataType_t type
   if (!is_alive(comm)) return refuse(ncclInvalidArgument, "the communicator does not exist, or no longer");
   if (comm->finalized) return refuse(ncclInvalidUsage, "the communicator has been finalized");
   if (!comm->clique->is_complete()) return refuse(ncclInvalidUsage, "the communicator is not ready: ncclInProgress");
+  if (!comm->deferred.empty()) return refuse(ncclInvalidArgument, "the communicator is busy: ncclInProgress");
   if (const auto fault = emulation::fault_in_stream(stream, comm->device); !fault.empty())
     return refuse(ncclInvalidArgument, "the stream " + fault);
   if (emulation::bytes_of(type) == 0) return refuse(ncclInvalidArgument, "type " + text(type) + " is unknown");
@@ -213,7 +245,8 @@ ncclResult_t transfer(const Transfer& x, ncclComm_t comm, cudaStream_t stream) {
 }
 
 // ---- communicators
-ncclResult_t make(ncclComm_t* comm, int ranks, const ncclUniqueId& id, int rank, int device, bool waits) {
+ncclResult_t make(ncclComm_t* comm, int ranks, const ncclUniqueId& id, int rank, int device, bool waits,
+                  bool may_share) {
   if (!comm || ranks < 1 || rank < 0 || rank >= ranks)
     return refuse(ncclInvalidArgument, "rank " + text(rank) + " of " + text(ranks));
   const auto clique = clique_of(id, ranks);
@@ -221,7 +254,8 @@ ncclResult_t make(ncclComm_t* comm, int ranks, const ncclUniqueId& id, int rank,
   if (clique->ranks() != ranks)
     return refuse(ncclInvalidArgument,
                   "rank " + text(rank) + " says " + text(ranks) + " ranks, another one said " + text(clique->ranks()));
-  if (!clique->join(rank)) return refuse(ncclInvalidUsage, "rank " + text(rank) + " is there already");
+  if (!clique->join(rank, may_share ? -1 : device))
+    return refuse(ncclInvalidUsage, "rank " + text(rank) + " is there already");
   *comm = new ncclComm{clique, rank, device, waits};
   add_alive(*comm);
   return ncclSuccess;
@@ -284,7 +318,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
   if (config && (config->magic != defaults.magic || config->size != defaults.size))
     return noted(refuse(ncclInvalidArgument, "the configuration is not initialised with NCCL_CONFIG_INITIALIZER"));
   const bool waits = !config || config->blocking != 0;
-  if (const auto code = make(comm, ranks, id, rank, emulation::current_device(), waits); code != ncclSuccess)
+  if (const auto code = make(comm, ranks, id, rank, emulation::current_device(), waits, ranks_may_share());
+      code != ncclSuccess)
     return noted(code);
   if (group.depth > 0) {
     group.made.push_back(*comm);
@@ -304,7 +339,7 @@ ncclResult_t ncclCommInitAll(ncclComm_t* comms, int count, const int* devices) {
   ncclUniqueId id;
   ncclGetUniqueId(&id);
   for (int r = 0; r < count; ++r)
-    if (const auto code = make(&comms[r], count, id, r, devices ? devices[r] : r, true); code != ncclSuccess)
+    if (const auto code = make(&comms[r], count, id, r, devices ? devices[r] : r, true, true); code != ncclSuccess)
       return code;
   return ncclSuccess;
 }
@@ -331,10 +366,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
   if (!is_alive(comm)) return refuse(ncclInvalidArgument, "the communicator does not exist, or no longer");
-  return hand_out(error, comm->clique->has_lost_another(comm->rank) ? ncclRemoteError
-                         : !emulation::device_fault().empty()       ? ncclUnhandledCudaError
-                         : !comm->clique->is_complete()             ? ncclInProgress
-                                                                    : ncclSuccess);
+  return hand_out(error, state_of(comm));
 }
 ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
   return is_alive(comm) ? hand_out(count, comm->clique->ranks()) : ncclInvalidArgument;
@@ -357,7 +389,7 @@ ncclResult_t ncclGroupEnd() {
   const Group ended = std::exchange(group, {});
   if (ended.error != ncclSuccess) return ended.error;
   if (const auto code = wait_for_others(ended.made); code != ncclSuccess) return code;
-  return enqueue_all(ended.calls);
+  return take_over(ended.calls);
 }
 
 // ---- collectives

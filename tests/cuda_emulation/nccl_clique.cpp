@@ -27,17 +27,27 @@ bool agree(const Call& x, const Call& y) {
 }  // namespace
 
 // ---- members
-bool Clique::join(int rank) {
+bool Clique::join(int rank, int device) {
   const std::lock_guard lock(mutex_);
   Member& member = members_[static_cast<size_t>(rank)];
   if (member.joined) return false;
   member.joined = true;
+  member.device = device;
   change_.notify_all();
   return true;
 }
 bool Clique::is_complete() {
   const std::lock_guard lock(mutex_);
   return std::all_of(members_.begin(), members_.end(), [](const Member& m) { return m.joined; });
+}
+std::string Clique::duplicate_device() {
+  const std::lock_guard lock(mutex_);
+  for (size_t r = 0; r < ranks_; ++r)
+    for (size_t q = 0; q < r; ++q)
+      if (members_[r].device >= 0 && members_[r].device == members_[q].device)
+        return "Duplicate GPU detected : rank " + std::to_string(r) + " and rank " + std::to_string(q) +
+               " both on CUDA device " + std::to_string(members_[r].device);
+  return {};
 }
 bool Clique::wait_until_complete() {
   std::unique_lock lock(mutex_);

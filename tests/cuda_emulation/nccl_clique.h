@@ -59,8 +59,10 @@ class Clique : public std::enable_shared_from_this<Clique> {
   explicit Clique(int ranks) : ranks_(static_cast<size_t>(ranks)), members_(ranks_) {}
   int ranks() const { return static_cast<int>(ranks_); }
 
-  /// False when the rank has joined already.
-  bool join(int rank);
+  /// False when the rank has joined already. `device` is one that the rank must have to itself, or -1.
+  bool join(int rank, int device);
+  /// Two ranks that must have a device to themselves and do not; empty: there are none.
+  std::string duplicate_device();
   bool is_complete();
   /// Waits for all ranks to join; false when one has left or somebody's patience ends.
   bool wait_until_complete();
@@ -77,6 +79,7 @@ class Clique : public std::enable_shared_from_this<Clique> {
  private:
   struct Member {
     bool joined = false, aborted = false;
+    int device = -1;                         // that it must have to itself
     uint64_t calls = 0;                      // collectives so far
     std::map<int, uint64_t> sent, received;  // transfers so far, by peer
   };

@@ -431,9 +431,41 @@ TEST_CASE("communicators are made by all ranks, in one group or without waiting"
     CHECK(ncclCommGetAsyncError(comms[0], &state) == ncclSuccess);
     CHECK(state == ncclInProgress);
     CHECK(ncclAllReduce(nullptr, nullptr, 0, ncclFloat32, ncclSum, comms[0], nullptr) == ncclInvalidUsage);
+    cudaSetDevice(1);
     CHECK(ncclCommInitRankConfig(&comms[1], 2, id, 1, &config) == ncclSuccess);
+    cudaSetDevice(0);
     CHECK(ncclCommGetAsyncError(comms[0], &state) == ncclSuccess);
     CHECK(state == ncclSuccess);
+
+    // A call is taken over later: what is in the stream before that is before it.
+    const auto x = numbered(2, 1);
+    const auto sum = [&](size_t r) {
+      return ncclAllReduce(x[r].p, x[r].p, 1, ncclFloat32, ncclSum, comms[r], nullptr);
+    };
+    CHECK(sum(0) == ncclInProgress);
+    CHECK(sum(0) == ncclInvalidArgument);
+    CHECK_THAT(ncclGetLastError(comms[0]), ContainsSubstring("busy"));
+    const auto finish = [](ncclComm_t comm) {
+      int asked = 0;
+      for (ncclResult_t now = ncclInProgress; now == ncclInProgress; ++asked) ncclCommGetAsyncError(comm, &now);
+      return asked;
+    };
+    CHECK(finish(comms[0]) > 1);
+    std::thread([&] {
+      cudaSetDevice(1);
+      CHECK(sum(1) == ncclInProgress);
+      CHECK(finish(comms[1]) > 1);
+    }).join();
+    CHECK(x[0].values()[0] == 100);
+  }
+  SECTION("two ranks on one device") {
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    for (int r = 0; r < 2; ++r) ncclCommInitRankConfig(&comms[r], 2, id, r, &config);
+    ncclResult_t state = ncclSuccess;
+    CHECK(ncclCommGetAsyncError(comms[0], &state) == ncclSuccess);
+    CHECK(state == ncclInvalidUsage);
+    CHECK_THAT(ncclGetLastError(comms[0]), ContainsSubstring("Duplicate GPU"));
   }
   SECTION("bad arguments") {
     const Patience patience(20);
