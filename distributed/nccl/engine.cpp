@@ -27,7 +27,7 @@ ncclDataType_t type_of(Dtype dtype) {
     case uint8:
     case boolean: return ncclUint8;  // bytes of 0 and 1, of which min is «and» and max is «or»
   }
-  throw DtypeError(fmt::format("NCCL has no type for {}", name(dtype)));
+  throw DtypeError("NCCL has no type for a dtype of this number");
 }
 
 ncclRedOp_t operation_of(ReduceOp op) {
