@@ -286,6 +286,23 @@ void buffers_are_rank_0s(Case c) {
   CHECK(conv.norm.num_batches_tracked.item<int64_t>() == 1);
 }
 
+// Ranks with the same seed draw different numbers for their rows, and the same ones again afterwards.
+void streams_differ(Case c) {
+  DDP ddp(c.net.parameters(), c.world);
+  manual_seed(9);
+  std::vector<std::string> drawn;
+  for (int call = 0; call < 2; ++call)
+    ddp.backward(c.mine.x, c.mine.y, [&](const Tensor& x, const Tensor& y) {
+      drawn.push_back(fmt::format("{}", rand({1}).item<double>()));
+      return loss_of(c.net)(x, y);
+    });
+  const std::vector<std::string> all = c.world.all_gather_text(drawn[0] + ' ' + drawn[1]);
+  for (size_t r = 1; r < all.size(); ++r) CHECK(all[r] != all[0]);
+  CHECK(drawn[0] != drawn[1]);
+  const std::vector<std::string> after = c.world.all_gather_text(fmt::format("{}", rand({1}).item<double>()));
+  for (const std::string& text : after) CHECK(text == after[0]);
+}
+
 }  // namespace
 
 TEST_CASE("ranks: gradients", "[.]") {
@@ -297,6 +314,7 @@ TEST_CASE("ranks: gradients", "[.]") {
   gradients_of_unused_parameters({world});
   gradients_of_uneven_parts({world});
   buffers_are_rank_0s({world});
+  streams_differ({world});
 }
 
 TEST_CASE("gradients of N processes are those of one on the whole batch") {
