@@ -6,6 +6,8 @@
 #include <atomic>
 #include <exception>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -61,16 +63,21 @@ class SharedInterrupt {
   dist::Work told_;
 };
 
-/// Saves atomically. Throws CheckpointError on all ranks when one of them fails, and leaves what was there.
-void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t step, const detail::Share& share,
-                      int64_t keep) {
+/// Saves what `share` returns, atomically. Throws CheckpointError on all ranks when one of them fails, and leaves what
+/// was there.
+void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t step,
+                      const std::function<detail::Share()>& share, int64_t keep) {
   const bool first = group.rank() == 0;
   const auto by_first = [&](const std::function<std::string()>& work) {
     return together(group, [&] { return first ? work() : std::string(); }).front();
   };
   fs::path temporary = detail::temporary_path(folder, step);
   try {
-    const auto needs = together(group, [&] { return fmt::format("{} {:08x}", share.bytes() + slack, share.common); });
+    detail::Share own;
+    const auto needs = together(group, [&] {
+      own = share();
+      return fmt::format("{} {:08x}", own.bytes() + slack, own.common);
+    });
     const std::string name = by_first([&] {
       uint64_t needed = 0;
       for (const std::string& text : needs) {
@@ -83,8 +90,8 @@ void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t
       return temporary.filename().string();
     });
     temporary = folder / name;  // rank 0's
-    const auto files = together(
-        group, [&] { return to_text(detail::write_share(temporary, step, group.rank(), group.size(), share)); });
+    const auto files =
+        together(group, [&] { return to_text(detail::write_share(temporary, step, group.rank(), group.size(), own)); });
     by_first([&] {
       std::vector<Manifest> manifests;
       for (const std::string& text : files) manifests.push_back(detail::parse_manifest(text));
@@ -102,16 +109,21 @@ void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t
 }
 
 /// Steps of the checkpoints that rank 0 sees, newest first.
-std::vector<int64_t> candidates(dist::ProcessGroup& group, const fs::path& folder) {
-  const auto texts = together(group, [&] { return fmt::format("{}", fmt::join(detail::steps_in(folder), " ")); });
+std::vector<int64_t> candidates(dist::ProcessGroup& group, const fs::path& folder) try {
+  const std::string text =
+      together(group, [&] {
+        return group.rank() == 0 ? fmt::format("{}", fmt::join(detail::steps_in(folder), " ")) : "";
+      }).front();
   std::vector<int64_t> steps;
-  for (const char* at = texts[0].c_str(); *at != '\0';) {
+  for (const char* at = text.c_str(); *at != '\0';) {
     char* end = nullptr;
     steps.push_back(std::strtoll(at, &end, 10));
     at = end;
   }
   std::reverse(steps.begin(), steps.end());
   return steps;
+} catch (const IoError& error) {
+  throw CheckpointError(error.what());
 }
 
 }  // namespace
@@ -135,10 +147,12 @@ struct Checkpointer::State {
     failed = false;
     if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
   }
-  void write_behind(int64_t step, detail::Share share) {
-    writer = std::thread([this, step, saved = std::move(share)] {
+  /// `copied`: this rank's share, or why there is none, which the others have to learn, too.
+  void write_behind(int64_t step, std::future<detail::Share> copied) {
+    writer = std::thread([this, step, copy = std::move(copied)]() mutable {
       try {
-        write_checkpoint(group, folder, step, saved, options.keep);
+        write_checkpoint(
+            group, folder, step, [&] { return copy.get(); }, options.keep);
       } catch (...) {
         failure = std::current_exception();
         failed = true;
@@ -247,7 +261,9 @@ bool Checkpointer::step_all(int64_t steps_done, const std::vector<Stateful*>& th
     save_all(steps_done, things);
   } else {
     s.collect();
-    s.write_behind(steps_done, s.share(things, true));
+    std::packaged_task<detail::Share()> copy([&] { return s.share(things, true); });
+    copy();
+    s.write_behind(steps_done, copy.get_future());
   }
   return true;
 }
@@ -257,7 +273,8 @@ void Checkpointer::save_all(int64_t steps_done, const std::vector<Stateful*>& th
   State& s = *state_;
   dist::heartbeat(steps_done, "save");
   s.collect();
-  write_checkpoint(s.group, s.folder, steps_done, s.share(things, false), s.options.keep);
+  write_checkpoint(
+      s.group, s.folder, steps_done, [&] { return s.share(things, false); }, s.options.keep);
 }
 
 }  // namespace gradus::data

@@ -316,6 +316,30 @@ TEST_CASE("ranks that do not fit together are told so, all of them") {
         save(group, scratch / "other", Weights({{"w", 100 + group.rank()}}));
       },
       "other things to save");
+  struct Broken : Weights {
+    bool broken = false;
+    NamedTensors state_dict() const override {
+      if (broken) throw std::runtime_error("no state today");
+      return Weights::state_dict();
+    }
+  };
+  for (const bool async : {false, true})
+    message_on_all(
+        [&](ProcessGroup& group) {
+          Broken weights;
+          Checkpointer checkpoints(scratch / "broken", {.every = 1, .async = async, .signals = false, .group = group});
+          weights.broken = group.rank() == 1;
+          try {
+            checkpoints.step(1, weights);
+            checkpoints.wait();
+          } catch (const CheckpointError&) {
+            weights.broken = false;
+            checkpoints.step(2, weights);  // training goes on
+            checkpoints.wait();
+            throw;
+          }
+        },
+        "step 1 was not saved: rank 1: no state today");
   message_on_all(
       [&](ProcessGroup& group) {
         Weights weights;
