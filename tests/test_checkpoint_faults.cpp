@@ -256,3 +256,40 @@ TEST_CASE("a manifest that knows tensors which its files have not is an error, n
     CHECK_THROWS_AS(checkpoints.resume(weights), CheckpointError);
   }
 }
+
+TEST_CASE(
+    "whatever is changed in a manifest, with a checksum that fits, is refused, an error, or makes no difference") {
+  const Scratch scratch;
+  Weights weights;
+  Checkpointer checkpoints(scratch.path(), quiet);
+  for (const int64_t step : {1, 2}) save_step(checkpoints, weights, step);
+  const std::string path = scratch / "step-00000002/manifest.json", whole = read_file(path);
+  const std::string letters = "{}[],:\"0123456789-.eE rankmodel/\\";
+  std::mt19937 random(13);
+  int refused = 0, errors = 0, same = 0;
+  captured_stderr([&] {
+    for (int i = 0; i < 10'000; ++i) {
+      std::string changed = whole;
+      for (unsigned edits = 1 + random() % 3; edits > 0; --edits) {
+        const size_t at = random() % (changed.size() - 30);
+        if (random() % 3 == 0)
+          changed.erase(at, 1 + random() % 20);
+        else if (random() % 2 == 0)
+          changed.insert(at, changed.substr(random() % changed.size(), random() % 30));
+        else
+          changed[at] = letters[random() % letters.size()];
+      }
+      write_file(path, signed_manifest(changed));
+      try {
+        const int64_t step = checkpoints.resume(weights);
+        if (weights.value() != static_cast<float>(step)) FAIL("other values");
+        (step == 1 ? refused : same) += 1;
+      } catch (const CheckpointError&) {
+        ++errors;
+      }
+    }
+  });
+  CHECK(refused > 9'000);
+  fmt::print("figure R6 manifests: {} changes refused, {} errors, {} without meaning, target no other\n", refused,
+             errors, same);
+}
