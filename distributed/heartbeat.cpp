@@ -26,13 +26,22 @@ detail::HeartbeatPage* map_page() {
   return page == MAP_FAILED ? nullptr : static_cast<detail::HeartbeatPage*>(page);
 }
 
+detail::HeartbeatPage* page() {
+  static detail::HeartbeatPage* const mapped = map_page();
+  return mapped;
+}
+
 }  // namespace
 
 void heartbeat(int64_t step, const char* phase) {
-  static detail::HeartbeatPage* const page = map_page();
-  if (!page) return;
+  if (page()) page()->step.store(step, std::memory_order_relaxed);
+  heartbeat(phase);
+}
+
+void heartbeat(const char* phase) {
+  if (!page()) return;
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  page->write(step, phase ? phase : "", std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+  page()->write(phase ? phase : "", std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
 }  // namespace gradus::dist

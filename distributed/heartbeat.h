@@ -11,5 +11,7 @@ namespace gradus::dist {
 /// lets `gradus-run --heartbeat` name the rank that hangs while all others wait for it. A few stores to memory; nothing
 /// without a launcher that watches. Any thread may call it.
 GRADUS_API void heartbeat(int64_t step, const char* phase);
+/// Another phase of the same step; DDP says so when backward begins, and when it waits for the other ranks.
+GRADUS_API void heartbeat(const char* phase);
 
 }  // namespace gradus::dist

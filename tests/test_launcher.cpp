@@ -47,11 +47,13 @@ TEST_CASE("the exit code is that of the first failure") {
   CHECK(run({"/no/such/program"}).code == 127);
   CHECK(run({"/etc/passwd"}).code == 126);
 
-  const Result result =
-      run(shell({"--nproc", "4"},
-                "trap 'echo told; exit 1' TERM; test $RANK = 2 && sleep 0.3 && exit 7; while :; do sleep 0.05; done"));
+  const Scratch folder;  // rank 2 fails when all others are ready to be told
+  const std::string others = fmt::format("test -e {0}/0 -a -e {0}/1 -a -e {0}/3", folder.path());
+  const Result result = run(shell({"--nproc", "4"}, "trap 'echo told; exit 1' TERM; touch " + folder.path() +
+                                                        "/$RANK; while :; do sleep 0.02; test $RANK = 2 && " + others +
+                                                        " && exit 7; done"));
   CHECK(result.code == 7);
-  CHECK(result.seconds < 5);
+  CHECK(result.seconds < 15);
   CHECK_THAT(result.err, ContainsSubstring("rank 2 failed: exit 7") && ContainsSubstring("*    2"));
   CHECK(lines(result.out).size() == 3);  // the others were told
 }
@@ -61,7 +63,7 @@ TEST_CASE("one who tells of another's failure is not to blame") {
   const Result result =
       run(shell({"--nproc", "2"},
                 "if test $RANK = 0; then echo '{\"rank\":0,\"kind\":\"peer_lost\",\"message\":\"a peer is gone\"}' "
-                ">$GRADUS_ERROR_FILE; exit 3; else sleep 0.3; kill -KILL $$; fi"));
+                ">$GRADUS_ERROR_FILE; exit 3; else sleep 0.1; kill -KILL $$; fi"));
   CHECK(result.code == 128 + SIGKILL);
   CHECK_THAT(result.err, ContainsSubstring("rank 1 failed: SIGKILL"));
   // With nobody else to blame, it counts.
@@ -74,7 +76,7 @@ TEST_CASE("one who tells of another's failure is not to blame") {
 TEST_CASE("whom the groups accuse is to blame") {
   const Result hung = run(worker({"--nproc", "2"}, "[.accuses]"));  // of hanging
   CHECK(hung.code == 3);
-  CHECK(hung.seconds < 5);
+  CHECK(hung.seconds < 15);
   CHECK_THAT(hung.err,
              ContainsSubstring("failed after 1 attempt: rank 1 does not answer") && ContainsSubstring("*    1  "));
   setenv("ACCUSED", "exits", 1);
@@ -208,7 +210,7 @@ TEST_CASE("a worker that does not end is killed") {
     const Result result = launcher.wait();
     CHECK(result.code == 4);
     CHECK(result.seconds > 0.6);
-    CHECK(result.seconds < 5);
+    CHECK(result.seconds < 15);
     CHECK_THAT(result.err, ContainsSubstring("SIGKILL"));
   }
   {
@@ -253,21 +255,22 @@ TEST_CASE("what a worker leaves running ends with it") {
   Launcher launcher(shell({"--nproc", "2"}, "sleep 1000 & exit 0"));
   const Result result = launcher.wait();
   CHECK(result.code == 0);
-  CHECK(result.seconds < 5);
+  CHECK(result.seconds < 15);
   CHECK(comes_true([&] { return launcher.processes().empty(); }, 1));
 }
 
 TEST_CASE("a rank that hangs is named") {
-  Launcher launcher(worker({"--nproc", "3", "--heartbeat", "1.5", "--stop-timeout", "1"}, "[.hangs]"));
+  Launcher launcher(worker({"--nproc", "3", "--heartbeat", "2.5", "--stop-timeout", "1"}, "[.hangs]"));
   const Result result = launcher.wait();
   INFO(result.err);
   CHECK(result.code != 0);
-  CHECK_THAT(result.err, ContainsSubstring("gradus-run: failed after 1 attempt: rank 1: step 5, forward for 2 s"));
-  CHECK_THAT(result.err, ContainsSubstring("others wait"));
-  CHECK_THAT(result.err, ContainsSubstring("for 1 s"));  // and the warning before
-  CHECK(result.seconds < 10);
+  CHECK(std::regex_search(
+      result.err, std::regex("\ngradus-run: failed after 1 attempt: rank 1: step 5, forward for \\d+ s, others wait")));
+  CHECK(std::regex_search(result.err,
+                          std::regex("^gradus-run: rank 1: step 5, forward for \\d+ s, others wait")));  // before
+  CHECK(result.seconds < 15);
   // One that is slow but goes on is left alone.
-  const Result slow = run(worker({"--nproc", "2", "--heartbeat", "1.5"}, "[.slow]"));
+  const Result slow = run(worker({"--nproc", "2", "--heartbeat", "3"}, "[.slow]"));
   INFO(slow.err);
   CHECK(slow.code == 0);
 }
@@ -277,7 +280,7 @@ TEST_CASE("each worker has cores of its own") {
   const auto said = lines(run(shell({"--nproc", "2", "--no-prefix", "--bind-cores"}, cores)).out);
   REQUIRE(said.size() == 2);
   if (std::thread::hardware_concurrency() > 1) CHECK(said[0] != said[1]);
-  CHECK(run(shell({"--nproc", "64", "--bind-cores"}, "exit 0")).code == 0);  // more workers than cores
+  CHECK(run(shell({"--nproc", "8", "--bind-cores"}, "exit 0")).code == 0);  // more workers than cores
 }
 
 TEST_CASE("what is not understood is refused, with a hint") {
@@ -335,16 +338,18 @@ TEST_CASE("worker: rank 1 throws what nobody catches", "[.throws]") {
 
 TEST_CASE("worker: rank 1 fails, rank 0 reads of it", "[.watches]") {
   const dist::Env env = dist::Env::detect();
-  if (env.rank == 1) _exit(5);
   signal(SIGTERM, SIG_IGN);
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 10});
+  store->set(fmt::format("ready/{}", env.rank), "");
+  store->get("ready/0", 20);
+  if (env.rank == 1) _exit(5);
   fmt::print("abort word {}\n", store->get("abort/0", 10));
 }
 
 TEST_CASE("worker: rank 0 accuses rank 1 and ends", "[.accuses]") {
   const dist::Env env = dist::Env::detect();
   if (env.rank == 1) {
-    sleep_for(std::getenv("ACCUSED") ? 0.3 : 30);
+    sleep_for(std::getenv("ACCUSED") ? 0.1 : 30);
     _exit(7);
   }
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 10});
@@ -358,13 +363,13 @@ TEST_CASE("worker: rank 1 hangs in step 5", "[.hangs]") {
     dist::heartbeat(step, "forward");
     if (step == 5 && env.rank == 1) sleep_for(30);
     sleep_for(0.05);
-    dist::heartbeat(step, "all_reduce");
+    dist::heartbeat("all_reduce");
   }
   sleep_for(30);  // for rank 1
 }
 
 TEST_CASE("worker: steps of half a second", "[.slow]") {
-  for (int step = 0; step < 4; ++step) {
+  for (int step = 0; step < 8; ++step) {
     dist::heartbeat(step, "forward");
     sleep_for(0.5);
   }

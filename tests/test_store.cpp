@@ -430,7 +430,8 @@ TEST_CASE("a file store outlives a writer that dies, and tells of one that is st
     const Box<Store> own = site.open("");
     for (;;) own->add("n", 1);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  store->get("n", 20);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   kill(child, SIGKILL);
   REQUIRE(waitpid(child, nullptr, 0) == child);
   const int64_t reached = store->add("n", 0);

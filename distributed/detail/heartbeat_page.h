@@ -8,15 +8,17 @@
 
 namespace gradus::dist::detail {
 
-/// Zeros until the first heartbeat. Bytes are written one by one, so one who looks meanwhile may see half of each
+/// The launcher makes it, with no_step. Bytes are written one by one, so one who looks meanwhile may see half of each
 /// phase.
 struct HeartbeatPage {
-  std::atomic<int64_t> nanoseconds;  ///< CLOCK_MONOTONIC at the last heartbeat; written last
+  std::atomic<int64_t> nanoseconds;  ///< CLOCK_MONOTONIC at the last heartbeat, 0 before; written last
   std::atomic<int64_t> step;
   std::array<std::atomic<char>, 40> phase;
 
-  void write(int64_t new_step, const char* text, int64_t now) {
-    step.store(new_step, std::memory_order_relaxed);
+  /// Before there is a step.
+  static constexpr int64_t no_step = -1;
+
+  void write(const char* text, int64_t now) {
     size_t i = 0;
     for (; i + 1 < phase.size() && text[i]; ++i) phase[i].store(text[i], std::memory_order_relaxed);
     phase[i].store('\0', std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <gradus/autograd/ops.h>
 #include <gradus/core/detail/check.h>
 #include <gradus/distributed/detail/group.h>
+#include <gradus/distributed/heartbeat.h>
 
 namespace gradus::dist::detail {
 namespace {
@@ -89,6 +90,7 @@ void Reducer::begin() {
   GRADUS_CHECK(options_.determinism == Determinism::run || collecting_, GradError,
                "DDP: with Determinism::world_size the gradients are those of ddp.backward(x, y, loss)");
   if (!collecting_ && syncing) check_in_step();
+  heartbeat("backward");
   on_backward_end([self = Ref<Reducer>(this)](bool completed) { self->end(completed); });
   start_round();
 }
@@ -156,6 +158,7 @@ void Reducer::finish(bool may_miss) {
     if (!p.ready) settle(p);
   for (Sending& s : sending_) s.missing = 0;
   send_full_buckets();
+  heartbeat("all_reduce");
   const std::vector<bool> used = options_.find_unused ? used_anywhere() : std::vector<bool>(parameters_.size(), true);
   receive();
   for (size_t i = 0; i < parameters_.size(); ++i)

@@ -25,6 +25,7 @@ Pulse::Pulse(const std::string& path) {
   void* const page = mmap(nullptr, sizeof(HeartbeatPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (page == MAP_FAILED) throw std::system_error(errno, std::generic_category(), path);
   page_ = static_cast<HeartbeatPage*>(page);
+  page_->step = HeartbeatPage::no_step;
 }
 Pulse::Pulse(Pulse&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
 Pulse::~Pulse() {
@@ -39,6 +40,7 @@ double Pulse::silence() const {
 std::string Pulse::text() const {
   if (!has_begun()) return "";
   const std::string phase = page_->phase_text();
+  if (step() == HeartbeatPage::no_step) return phase;
   return phase.empty() ? fmt::format("step {}", step()) : fmt::format("step {}, {}", step(), phase);
 }
 
