@@ -1,9 +1,12 @@
 // The command line, and what Kubernetes' PyTorchJob and Slurm say instead of it.
 #include "options.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <string_view>
 
@@ -30,7 +33,7 @@ several machines
   --nnodes N|MIN:MAX     how many machines (1); with MIN:MAX it goes on with fewer when more do not come
   --rdzv HOST:PORT       where they meet: the first machine, which serves the store there
   --node-rank N          number of this machine; 0 is the first. Without it, that is the one to which HOST belongs
-  --rdzv-id ID           name of the job (job): those who meet must agree on it
+  --rdzv-id ID           name of the job: those who meet must agree on it (job; on one machine a new one)
   --rdzv-timeout S       how long to wait for the machines (600)
   --last-call S          how long to wait for more than MIN of them (30)
   --standalone           one machine, whatever the environment says
@@ -73,6 +76,11 @@ double seconds(Text name, Text text) {
   return value;
 }
 
+std::string short_text(Text name, Text text) {
+  if (text.empty() || text.size() > 200) throw UsageError(fmt::format("{}: want 1 to 200 characters", name));
+  return text;
+}
+
 int processes(Text name, Text text) {
   if (text != "auto") return integer(name, text, 1, 4096);
   Backend* const backend = find_cuda_backend();
@@ -98,7 +106,7 @@ const std::vector<Option>& all_options() {
       {"--nnodes", true, nodes},
       {"--rdzv", true, [](Options& o, Text, Text value) { o.rdzv = value; }},
       {"--node-rank", true, [](Options& o, Text name, Text value) { o.node_rank = integer(name, value, 0, 65535); }},
-      {"--rdzv-id", true, [](Options& o, Text, Text value) { o.job = value; }},
+      {"--rdzv-id", true, [](Options& o, Text name, Text value) { o.job = short_text(name, value); }},
       {"--rdzv-timeout", true, [](Options& o, Text name, Text value) { o.rdzv_timeout = seconds(name, value); }},
       {"--last-call", true, [](Options& o, Text name, Text value) { o.last_call = seconds(name, value); }},
       {"--standalone", false,
@@ -157,7 +165,6 @@ void check(const Options& options) {
   if (options.max_nodes > 1 && options.rdzv.empty())
     throw UsageError("--nnodes asks for several machines: where do they meet? Give --rdzv HOST:PORT");
   if (options.tee && options.redirect.empty()) throw UsageError("--tee goes with --redirect DIR");
-  if (options.job.empty() || options.job.size() > 200) throw UsageError("--rdzv-id: want 1 to 200 characters");
 }
 
 }  // namespace
@@ -187,6 +194,9 @@ Options parse_options(int argc, char** argv) {
   }
   options.command.assign(argv + i, argv + argc);
   check(options);
+  // Two jobs of one folder must not take each other's files when they are started again.
+  if (options.job.empty())
+    options.job = options.rdzv.empty() ? fmt::format("{}-{}", getpid(), std::time(nullptr)) : "job";
   return options;
 }
 

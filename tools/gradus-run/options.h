@@ -17,7 +17,7 @@ struct Options {
   int min_nodes = 1, max_nodes = 1;
   std::optional<int> node_rank;  // of this machine; without it the one that owns the address of `rdzv` is the first
   std::string rdzv;              // host:port; empty on one machine
-  std::string job = "job";
+  std::string job;               // by default a new one each time on one machine, and "job" on several
   double rdzv_timeout = 600, last_call = 30;
   int max_restarts = 0;
   double stop_timeout = 30;
