@@ -240,24 +240,35 @@ void Attempt::finish_well() {
     accept(Verdict::parse(store_->set_once(end_key(plan_), Verdict{}.text())));
 }
 
+/// Of those who beat, the one that is behind all others.
+const Worker* Attempt::slowest() const {
+  const Worker* slowest = nullptr;
+  for (const Worker& worker : workers_)
+    if (worker.is_running() && worker.pulse().has_begun() && (!slowest || worker.pulse().is_behind(slowest->pulse())))
+      slowest = &worker;
+  return slowest;
+}
+
+/// Says when half of the time is over; then it is a failure.
 void Attempt::look_for_hangs() {
   if (verdict_ || options_.heartbeat <= 0) return;
-  const Worker* last = nullptr;
-  for (const Worker& worker : workers_)
-    if (worker.is_running() && worker.pulse().has_begun() && (!last || worker.pulse().is_behind(last->pulse())))
-      last = &worker;
-  if (!last) return;
-  const double silence = last->pulse().silence();
-  const bool waits = silence > options_.heartbeat / 2, hangs = silence > options_.heartbeat;
-  if (!waits) has_warned_ = false;
-  if (!waits || (has_warned_ && !hangs)) return;
+  const Worker* const worker = slowest();
+  const double silence = worker ? worker->pulse().silence() : 0;
+  if (silence <= options_.heartbeat / 2) has_warned_ = false;
+  const bool hangs = silence > options_.heartbeat;
+  if (silence <= options_.heartbeat / 2 || (has_warned_ && !hangs)) return;
+  const bool others_wait = plan_.nodes.size() > 1 ||
+                           std::any_of(workers_.begin(), workers_.end(),
+                                       [&](const Worker& other) { return &other != worker && other.is_running(); });
   const std::string message =
-      fmt::format("rank {}: {} for {:.0f} s{}{}", last->rank(), last->pulse().text(), silence,
-                  last->is_stopped() ? " (the process is stopped)" : "", plan_.world_size() > 1 ? ", others wait" : "");
-  if (!std::exchange(has_warned_, true) && !hangs) say("{}", message);
-  if (!hangs) return;
-  last->signal(SIGKILL);  // it would not hear SIGTERM
-  blame(*last, message, 1);
+      fmt::format("rank {}: {} for {:.0f} s{}{}", worker->rank(), worker->pulse().text(), silence,
+                  worker->is_stopped() ? " (the process is stopped)" : "", others_wait ? ", others wait" : "");
+  if (hangs) {
+    worker->signal(SIGKILL);  // it would not hear SIGTERM
+    return blame(*worker, message, 1);
+  }
+  has_warned_ = true;
+  say("{}", message);
 }
 
 void Attempt::stop() {

@@ -48,6 +48,7 @@ class Attempt {
   void declare(const Verdict& mine);
   void accept(const Verdict& verdict);
   void finish_well();
+  const Worker* slowest() const;
   void look_for_hangs();
   void stop();
   bool is_any_running() const;
