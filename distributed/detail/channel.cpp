@@ -31,7 +31,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
         CommError::Kind::aborted, error_->rank, detail::name(collective.op));
   if (closing_)
     throw CommError(fmt::format("{}: the group was closed by close()", detail::name(collective.op)),
-                    CommError::Kind::aborted, rank_, detail::name(collective.op));
+                    CommError::Kind::aborted, -1, detail::name(collective.op));
   if (first.defined()) bind(collective.op, collective.device = first.device());
   start_thread();
   const bool pairwise = is_pairwise(collective.op);
@@ -151,8 +151,8 @@ void Channel::fail(const CommError& why) {
     const auto end = [&](Task& task) {
       const Collective& c = task.collective;
       recorder_.set(task.record, FlightRecorder::State::failed);
-      task.fail(
-          CommError(fmt::format("{}: {}", describe(c), why.what()), why.kind, error_->rank, detail::name(c.op), c.seq));
+      task.fail(CommError(fmt::format("{} #{}: {}", detail::name(c.op), c.seq, why.what()), why.kind, error_->rank,
+                          detail::name(c.op), c.seq));
     };
     if (running_) end(*running_);
     for (const Ref<Task>& task : queue_) end(*task);

@@ -10,6 +10,7 @@
 #include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/address.h>
 #include <gradus/distributed/detail/channel.h>
+#include <gradus/version.h>
 
 namespace gradus::dist::detail {
 namespace {
@@ -67,6 +68,11 @@ void Job::meet() {
     throw CommError(fmt::format("rank {} has come to the store {} already: two processes have this rank, or the keys "
                                 "are left over from an earlier job; give each job a store or a name of its own",
                                 env.rank, env.store),
+                    CommError::Kind::setup, env.rank);
+  const std::string version = store->set_once(key("version"), GRADUS_VERSION);
+  if (version != GRADUS_VERSION)
+    throw CommError(fmt::format("rank {} has Gradus {}, another rank {}; build all with the same one", env.rank,
+                                GRADUS_VERSION, version),
                     CommError::Kind::setup, env.rank);
   if (store->add(key("count"), 1) == env.size) store->set(key("complete"), "");
   while (!store->find(key("complete"))) {
