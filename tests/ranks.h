@@ -21,7 +21,7 @@
 #include "scratch.h"
 
 struct RanksOptions {
-  double limit = 40;       ///< seconds after which what still runs is killed, and counts as hung
+  double limit = 60;       ///< seconds after which what still runs is killed, and counts as hung
   std::string store = {};  ///< empty: a folder of this run alone
   std::map<std::string, std::string> variables = {};  ///< more of the environment, such as what the test case is to do
 };

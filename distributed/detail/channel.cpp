@@ -28,7 +28,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   if (error_)
     throw CommError(
         fmt::format("{}: the group is closed after a failure: {}", detail::name(collective.op), error_->what()),
-        CommError::Kind::aborted, error_->rank, detail::name(collective.op));
+        error_->kind, error_->rank, detail::name(collective.op));
   if (closing_)
     throw CommError(fmt::format("{}: the group was closed by close()", detail::name(collective.op)),
                     CommError::Kind::aborted, -1, detail::name(collective.op));
@@ -342,7 +342,10 @@ void Channel::report(const std::exception& error) {
     const std::string text = fmt::format("rank {} could not connect to the others of its group: {}", me, error.what());
     return job_->fail(CommError(text, CommError::Kind::setup));
   }
-  const std::vector<int> lost = engine_->lost_ranks();
+  const std::vector<int> lost = [this] {
+    const std::lock_guard lock(engine_mutex_);
+    return engine_->lost_ranks();
+  }();
   const bool my_device = lost.empty() && dynamic_cast<const DeviceError*>(&error);
   const int culprit = lost.size() == 1 ? ranks_[static_cast<size_t>(lost.front())] : my_device ? me : -1;
   const std::string who = my_device      ? fmt::format("the device of rank {} failed", me)

@@ -32,8 +32,9 @@ class Channel final : public RefCounted {
   /// the first operation.
   Channel(Ref<Job> job, std::string name, std::vector<int> ranks, int rank);
 
-  /// Numbers the operation and puts it in the queue; the tensors live until it is over. Throws CommError (aborted) when
-  /// the group has failed or was closed, DeviceError when NCCL is missing or the group works on another CUDA device.
+  /// Numbers the operation and puts it in the queue; the tensors live until it is over. Throws the group's CommError
+  /// when it has failed, one (aborted) when it was closed, DeviceError when NCCL is missing or the group works on
+  /// another CUDA device.
   Ref<Task> begin(Collective collective, const Tensor& first, const Tensor& second);
   /// Finishes what was begun and ends the thread. One that hangs in its engine after a failure is left to itself.
   void close();
