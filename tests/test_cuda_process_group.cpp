@@ -11,6 +11,7 @@
 
 #include "catch.h"
 #include "emulated_device.h"
+#include "ranks.h"
 #include "thread_ranks.h"
 
 #include <gradus/distributed/ddp.h>
@@ -493,4 +494,38 @@ TEST_CASE("an engine of one rank does every operation, on a stream") {
   engine->check();
   engine->abort();
   CHECK_NOTHROW(stream.synchronize());
+}
+
+// ---- two processes on one GPU: run by tools/gpu_check, since it wants a real one
+
+TEST_CASE("ranks: operations on one GPU", "[.]") {
+  if (!setting("TEST_HOST_ID").empty()) setenv("NCCL_HOSTID", setting("RANK").c_str(), 1);
+  ProcessGroup group = dist::init({.timeout = 60});
+  for (const Dtype dtype : {float32, bfloat16, int64}) every_operation(group, dtype, {1031});
+  for (int64_t n = 256; n <= (16 << 20); n *= 16) {
+    const Tensor x = full({n}, group.rank() + 1, {.device = Device::cuda(0)});
+    group.all_reduce(x).wait();
+    expect_equal(x, full({n}, 3), fmt::format("a sum of {} elements", n));
+  }
+  group.barrier();
+}
+
+TEST_CASE("two processes share a GPU", "[.shared_gpu]") {
+  if (!can_have_devices(1) || emulated::hooks()) {
+    emulated::skipped("the emulated NCCL is one process");
+    std::exit(4);
+  }
+  const std::string version = dist::detail::nccl().version();
+  int major = 0, minor = 0;
+  REQUIRE(std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2);
+  // From 2.30 on NCCL allows it. Before, ranks that say they are of two machines pass its check, and talk over sockets.
+  const bool allowed = major * 100 + minor >= 230;
+  std::printf("NCCL %s, %s\n", version.c_str(),
+              allowed ? "NCCL_MULTI_RANK_GPU_ENABLE=1" : "one NCCL_HOSTID a rank, which NVIDIA does not support");
+  RanksOptions options{.limit = 120};
+  if (allowed)
+    options.variables = {{"NCCL_MULTI_RANK_GPU_ENABLE", "1"}};
+  else
+    options.variables = {{"TEST_HOST_ID", "1"}, {"NCCL_IB_DISABLE", "1"}, {"NCCL_SOCKET_IFNAME", "lo"}};
+  run_ranks(2, "ranks: operations on one GPU", options);
 }

@@ -1,10 +1,13 @@
 """All-reduce between processes of this machine: Gradus beside bare Gloo, in the same processes, in rounds of alternating
-order. Ratios are medians of the rounds' ratios; bus bandwidth is bytes / t * 2 (n - 1) / n, as nccl-tests has it."""
+order. Ratios are medians of the rounds' ratios; bus bandwidth is bytes / t * 2 (n - 1) / n, as nccl-tests has it. On
+GPUs it is Gradus over NCCL alone."""
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 
 import programs
@@ -54,3 +57,24 @@ def run(build_folder, rounds):
         print(HEADER)
         for bytes_ in sorted({s["bytes"] for s in samples}):
             print(row(n, bytes_, [s for s in samples if s["bytes"] == bytes_]))
+
+
+def gpus():
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return sum(line.startswith("GPU") for line in listed.stdout.splitlines())
+
+
+def run_cuda(build_folder):
+    """One process a GPU of this machine; an emulated device is refused by the program."""
+    n = gpus()
+    if n < 2 and "GRADUS_CUDA_PLUGIN" not in os.environ:
+        print(f"SKIPPED: all_reduce between GPUs wants two, there are {n}")
+        sys.exit(4)
+    tree = programs.Gradus(build_folder).tree
+    tree.build("gradus_gloo")
+    if n:
+        tree.build("gradus_cuda")
+    launcher, program = tree.build("gradus-run"), tree.build("bench_nccl_allreduce")
+    sys.exit(subprocess.run([launcher, "--nproc", str(max(n, 2)), "--no-prefix", program]).returncode)
