@@ -67,8 +67,7 @@ struct DataLoaderOptions {
   Device device = {};             ///< where batches are wanted; workers copy to a CUDA device while it computes
   Shared<Sampler> sampler = {};   ///< .sampler = WeightedSampler(...)
   dist::ProcessGroup group = {};  ///< the ranks that share each batch
-  int64_t shards =
-      0;  ///< parts of a batch that are prepared one by one, with random numbers of their own; 0: the ranks
+  int64_t shards = 0;             ///< parts of a batch, each with random numbers of its own; 0: one a rank
 };
 
 /// A sample could not be loaded: the message and `index` say which one. The error behind it is nested
