@@ -216,7 +216,7 @@ int train(Options o) {
                                       .group = world});
   optim::AdamW opt(net.parameters(), {.lr = 2e-3, .weight_decay = 0.01});
   optim::OneCycle schedule(opt, {.max_lr = o.lr, .steps = o.epochs * loader.size()});
-  data::Checkpointer checkpoints(run.file("checkpoints"), {.every = loader.size(), .group = world});
+  data::Checkpointer checkpoints(run.file("checkpoints"), {.every = 100, .group = world});
   int64_t step = checkpoints.resume(net, opt, schedule, loader);
   if (step == 0)
     run.log({{"step", 0},
