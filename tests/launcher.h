@@ -99,6 +99,13 @@ inline Words shell(Words options, const std::string& script) {
   options.insert(options.end(), {"sh", "-c", script});
   return options;
 }
+/// In a worker's script: goes on when `count` ranks of this attempt have come here. A failure that is too early would
+/// end others before they have done what a test looks for.
+inline std::string when_all(const Scratch& folder, int count) {
+  const std::string mine = folder.path() + "/at-$GRADUS_RESTART_COUNT-";
+  return "touch " + mine + "$RANK; until test $(ls " + mine + "* | wc -l) -ge " + std::to_string(count) +
+         "; do sleep 0.02; done; ";
+}
 /// A hidden case of this program as the worker.
 inline Words worker(Words options, const std::string& tag) {
   options.insert(options.end(), {std::filesystem::read_symlink("/proc/self/exe"), tag});
