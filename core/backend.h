@@ -6,6 +6,7 @@
 #include <string>
 
 #include <gradus/core/allocator.h>
+#include <gradus/core/error.h>
 
 namespace gradus {
 
@@ -52,6 +53,9 @@ class GRADUS_API Backend {
   virtual void stream_waits_for(DeviceHandle stream, DeviceHandle event) = 0;
   virtual void synchronize_event(DeviceHandle event) = 0;
   virtual bool is_event_reached(DeviceHandle event) = 0;
+  /// What the stream was made to wait for has failed: the error is thrown where the host next waits for the stream,
+  /// once.
+  virtual void fail_stream(int device, DeviceHandle stream, const CommError& error) = 0;
 
   // ---- memory
   /// The block of `data` is used on a stream of `device` too: once freed, it is not given out again before that is

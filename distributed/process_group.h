@@ -49,10 +49,10 @@ class GRADUS_API Work {
 ///
 /// On a CUDA device an operation runs on a stream of the group, behind what the thread's current stream had when it was
 /// begun. wait() and done() speak of the device: wait() keeps the current stream waiting, not the host, and done() is
-/// whether the device has done it. A failure that comes later is thrown by the next call, and by wait() when called
-/// again. A rank's tensors are on one CUDA device as long as the group lives, else it is a DeviceError.
-/// A ProcessGroup is a handle: a copy is the same group. One made by default is this process alone, where each
-/// operation is done at once.
+/// whether the device has done it. A failure that comes later is thrown where the host next waits for a
+/// stream that waited for the operation, by the group's next call, and by wait() when called again. A rank's tensors
+/// are on one CUDA device as long as the group lives, else it is a DeviceError. A ProcessGroup is a handle: a copy is
+/// the same group. One made by default is this process alone, where each operation is done at once.
 class GRADUS_API ProcessGroup {
  public:
   ProcessGroup();

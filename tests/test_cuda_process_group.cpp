@@ -384,7 +384,9 @@ TEST_CASE("a rank that does not come is named at the deadline, and the process g
       const Work work = all_reduce_unchecked(group, x, ReduceOp::sum);
       work.wait();  // the current stream waits, the host does not
       const Tensor y = x + 1;
-      cuda::synchronize(group.device());  // until the abort
+      const CommError seen = error_of([&] { y.to(cpu); });  // after the abort the host must not take this for a sum
+      expect(seen.kind == Kind::timeout && seen.rank == 1, seen.what());
+      cuda::synchronize(group.device());
       over = true;
       const CommError error = error_of([&] { work.wait(); });
       expect(error.kind == Kind::timeout && error.rank == 1, error.what());

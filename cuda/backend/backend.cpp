@@ -85,12 +85,14 @@ void CudaBackend::launched(const char* kernel, int code) {
 void CudaBackend::wait(int device) {
   const DeviceScope scope(device);
   GRADUS_CUDA(cudaStreamSynchronize(stream_of(device)));
+  stream_failures_.raise({device, stream_of(device)});
 }
 
 void CudaBackend::synchronize(int device) {
   of(device);
   const DeviceScope scope(device);
   GRADUS_CUDA(cudaDeviceSynchronize());
+  stream_failures_.raise(device);
   index_faults(device).raise();
 }
 
@@ -121,6 +123,7 @@ void CudaBackend::synchronize_stream(DeviceHandle handle) {
   GRADUS_CUDA(cudaStreamSynchronize(stream(handle)));
   int device = 0;
   GRADUS_CUDA(cudaGetDevice(&device));
+  stream_failures_.raise({device, stream(handle)});
   index_faults(device).raise();
 }
 bool CudaBackend::is_stream_idle(DeviceHandle handle) {
@@ -141,6 +144,10 @@ void CudaBackend::stream_waits_for(DeviceHandle waiting, DeviceHandle handle) {
 void CudaBackend::synchronize_event(DeviceHandle handle) { GRADUS_CUDA(cudaEventSynchronize(event(handle))); }
 bool CudaBackend::is_event_reached(DeviceHandle handle) {
   return is_over(cudaEventQuery(event(handle)), "cudaEventQuery");
+}
+
+void CudaBackend::fail_stream(int device, DeviceHandle handle, const CommError& error) {
+  stream_failures_.add({device, stream(handle)}, error);
 }
 
 void CudaBackend::record_stream(void* data, int device, DeviceHandle handle) {

@@ -10,6 +10,7 @@
 #include <gradus/cuda/backend/index_faults.h>
 #include <gradus/cuda/backend/pinned.h>
 #include <gradus/cuda/backend/runtime.h>
+#include <gradus/cuda/backend/stream_failures.h>
 
 namespace gradus::cuda {
 
@@ -38,6 +39,7 @@ class CudaBackend final : public Backend {
   void stream_waits_for(DeviceHandle stream, DeviceHandle event) override;
   void synchronize_event(DeviceHandle event) override;
   bool is_event_reached(DeviceHandle event) override;
+  void fail_stream(int device, DeviceHandle stream, const CommError& error) override;
 
   void record_stream(void* data, int device, DeviceHandle stream) override;
   void* allocate_pinned(int64_t bytes) override { return pinned_.allocate(bytes); }
@@ -64,6 +66,7 @@ class CudaBackend final : public Backend {
   std::vector<PerDevice> devices_;
   std::map<cudaStream_t, std::pair<int, bool>> streams_;  // whose they are when they come back
   PinnedMemory pinned_;
+  StreamFailures stream_failures_;
 };
 
 }  // namespace gradus::cuda

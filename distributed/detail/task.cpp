@@ -33,6 +33,8 @@ void Task::end(std::optional<CommError> error) {
     if (done_) return;
     done_ = true;
     if (error) error_.emplace(*error);
+    for (const DeviceHandle stream : followers_)
+      if (error) cuda_backend().fail_stream(collective.device.index, stream, *error);
   }
   ended_.notify_all();
 }
@@ -46,7 +48,10 @@ void Task::wait() const {
   std::unique_lock lock(mutex_);
   ended_.wait(lock, [this] { return done_ || over_; });
   if (error_) throw CommError(*error_);
-  if (over_ && !done_) over_->hold(cuda::Stream::current(collective.device));
+  if (!over_ || done_) return;
+  const cuda::Stream stream = cuda::Stream::current(collective.device);
+  over_->hold(stream);
+  followers_.push_back(stream.handle());
 }
 
 }  // namespace gradus::dist::detail

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include <gradus/core/tensor.h>
 #include <gradus/cuda/cuda.h>
@@ -24,7 +25,8 @@ class Task final : public RefCounted {
   void fail(const CommError& error) { end(error); }
   bool done() const;
   /// Throws the error, again and again. On a CUDA device it is the thread's current stream that waits, the host only
-  /// until the operation is in a stream.
+  /// until the operation is in a stream; a failure that comes later is thrown where the host waits for that stream,
+  /// too.
   void wait() const;
 
   // ---- on a CUDA device
@@ -45,7 +47,8 @@ class Task final : public RefCounted {
   std::optional<CommError> error_;
   const std::optional<cuda::Event> ready_;
   std::optional<cuda::Event> over_;
-  std::array<Tensor, 2> tensors_;  // an engine that hangs may still write to them after a failure
+  mutable std::vector<DeviceHandle> followers_;  // streams that wait for it
+  std::array<Tensor, 2> tensors_;                // an engine that hangs may still write to them after a failure
 };
 
 }  // namespace gradus::dist::detail

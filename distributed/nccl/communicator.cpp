@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -55,10 +56,9 @@ Communicator::Communicator(const detail::Member& member, Device device, Store& s
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   const ncclResult_t result = ncclCommInitRankConfig(&comm_, member.size, id, member.rank, &config);
-  if (result != ncclSuccess && result != ncclInProgress) {
-    failed_ = true;
-    fail(result, "ncclCommInitRankConfig");
-  }
+  if (result == ncclSuccess || result == ncclInProgress) return;
+  if (const ncclComm_t made = std::exchange(comm_, nullptr)) ncclCommAbort(made);
+  fail(result, "ncclCommInitRankConfig");
 }
 
 Communicator::~Communicator() {
