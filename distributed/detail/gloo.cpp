@@ -36,7 +36,7 @@ EngineMaker* find_gloo(std::string* reason) {
 }
 
 EngineMaker& gloo() {
-  if (!loaded().maker) throw CommError(fmt::format("processes on CPUs need Gloo: {}", loaded().reason));
+  if (!loaded().maker) throw CommError(fmt::format("groups of processes need Gloo: {}", loaded().reason));
   return *loaded().maker;
 }
 
