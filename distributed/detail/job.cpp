@@ -98,8 +98,7 @@ void Job::name_missing(Store& store) const {
 
 void Job::add(Channel& channel) {
   const std::lock_guard lock(mutex_);
-  if (error_)
-    throw CommError(fmt::format("the job has failed: {}", error_->what()), error_->kind, error_->rank);
+  if (error_) throw CommError(fmt::format("the job has failed: {}", error_->what()), error_->kind, error_->rank);
   channels_.push_back(&channel);
 }
 
