@@ -18,7 +18,7 @@ file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PRO
      ${PROJECT_SOURCE_DIR}/autograd/*.h ${PROJECT_SOURCE_DIR}/nn/*.h ${PROJECT_SOURCE_DIR}/optim/*.h
      ${PROJECT_SOURCE_DIR}/data/*.h ${PROJECT_SOURCE_DIR}/distributed/*.h ${PROJECT_SOURCE_DIR}/cuda/*.h ${PROJECT_SOURCE_DIR}/cuda/launch.cuh
      ${PROJECT_SOURCE_DIR}/cuda/device/*.cuh)
-list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^cuda/(backend|kernels)/|^distributed/gloo/")
+list(FILTER headers EXCLUDE REGEX "/detail/|^core/cpu/|^cuda/(backend|kernels)/|^distributed/(gloo|nccl)/")
 foreach(header ${headers})
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gradus/${folder})
