@@ -118,4 +118,7 @@ endfunction()
 function(gradus_executable name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE gradus gradus_options fmt::fmt)
+  if(TARGET gradus_gloo)  # loaded at run time, so no link would have it built
+    add_dependencies(${name} gradus_gloo)
+  endif()
 endfunction()
