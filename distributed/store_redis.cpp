@@ -49,9 +49,8 @@ class RedisStore final : public StoreKind {
 };
 
 RedisStore::RedisStore(const std::string& url, const StoreOptions& options) : StoreKind(url, options) {
-  Endpoint endpoint;
-  if (!Endpoint::parse(std::string_view(url).substr(8), endpoint) || endpoint.port == 0)
-    fail("", "want redis://host:port with a port from 1 to 65535");
+  const Endpoint endpoint = Endpoint::of_url(url);
+  if (endpoint.host.empty() || endpoint.port == 0) fail("", "want redis://host:port with a port from 1 to 65535");
   try {
     connection_ = Connection::open(endpoint, Deadline(options.timeout));
   } catch (const SocketError& error) {

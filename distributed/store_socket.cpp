@@ -77,6 +77,13 @@ bool Endpoint::parse(std::string_view text, Endpoint& endpoint) {
   return true;
 }
 
+Endpoint Endpoint::of_url(std::string_view url) {
+  const size_t scheme = url.find("://");
+  Endpoint endpoint;
+  if (scheme == url.npos || !parse(url.substr(scheme + 3), endpoint)) return {};
+  return endpoint;
+}
+
 Addresses::Addresses(const Endpoint& endpoint, int flags) {
   addrinfo wanted{};
   wanted.ai_socktype = SOCK_STREAM;

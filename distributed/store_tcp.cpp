@@ -44,9 +44,8 @@ class TcpStore final : public StoreKind {
 };
 
 TcpStore::TcpStore(const std::string& url, const StoreOptions& options) : StoreKind(url, options) {
-  Endpoint endpoint;
-  if (!Endpoint::parse(std::string_view(url).substr(6), endpoint) || endpoint.port == 0)
-    fail("", "want tcp://host:port with a port from 1 to 65535");
+  const Endpoint endpoint = Endpoint::of_url(url);
+  if (endpoint.host.empty() || endpoint.port == 0) fail("", "want tcp://host:port with a port from 1 to 65535");
   if (options.token.size() > max_token) fail("", fmt::format("a token of more than {} bytes", max_token));
   const Deadline deadline(options.timeout);
   try {

@@ -7,7 +7,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
@@ -15,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <gradus/core/error.h>
+#include <gradus/distributed/detail/store_socket.h>
 
 namespace gradus::dist::detail {
 namespace {
@@ -45,42 +45,28 @@ std::string address_of_interface(const std::string& name) {
 }
 
 // The own end of the way to `host`; empty when there is no way.
-std::string address_towards(const std::string& host) {
-  addrinfo hints{}, *list = nullptr;
-  hints.ai_socktype = SOCK_DGRAM;
-  if (getaddrinfo(host.c_str(), "9", &hints, &list) != 0) return "";
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list, &freeaddrinfo);
-  for (const addrinfo* i = list; i; i = i->ai_next) {
-    const int fd = socket(i->ai_family, i->ai_socktype | SOCK_CLOEXEC, i->ai_protocol);
-    if (fd < 0) continue;
+std::string address_towards(const std::string& host) try {
+  constexpr int any_port = 9;
+  const Addresses addresses({host, any_port}, 0);
+  for (const addrinfo* i = addresses.begin(); i; i = i->ai_next) {
+    const Fd fd(socket(i->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     sockaddr_storage own{};
     socklen_t size = sizeof own;
     auto* const address = reinterpret_cast<sockaddr*>(&own);
-    const bool known = connect(fd, i->ai_addr, i->ai_addrlen) == 0 && getsockname(fd, address, &size) == 0;
-    ::close(fd);
-    if (known) return text_of(address);
+    if (fd && connect(fd.get(), i->ai_addr, i->ai_addrlen) == 0 && getsockname(fd.get(), address, &size) == 0)
+      return text_of(address);
   }
+  return "";
+} catch (const SocketError&) {
   return "";
 }
 
 }  // namespace
 
-HostPort host_of(const std::string& url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string::npos || url.starts_with("file:")) return {};
-  std::string rest = url.substr(scheme + 3);
-  rest.resize(std::min(rest.size(), rest.find('/')));
-  const size_t colon = rest.rfind(':');
-  if (colon == std::string::npos || colon < rest.rfind(']') + 1) return {};
-  std::string host = rest.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  return {host, std::atoi(rest.c_str() + colon + 1)};
-}
-
 std::string own_address(const Env& env) {
   if (const char* name = std::getenv("GRADUS_SOCKET_IFNAME"); name && *name) return address_of_interface(name);
   const bool one_machine = env.local_size == env.size;
-  const std::string host = host_of(env.store).host;
+  const std::string host = Endpoint::of_url(env.store).host;
   const std::string towards_store = host.empty() ? "" : address_towards(host);
   if (!towards_store.empty() && (one_machine || !is_loopback(towards_store))) return towards_store;
   if (one_machine) return "127.0.0.1";

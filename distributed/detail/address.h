@@ -7,13 +7,6 @@
 
 namespace gradus::dist::detail {
 
-/// Host and port of a "tcp://host:port" or "redis://host:port"; IPv6 hosts stand in brackets. An empty host for others.
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-HostPort host_of(const std::string& url);
-
 /// The address of the interface GRADUS_SOCKET_IFNAME; else the one by which the store's host is reached; else that of
 /// the default route. Loopback where all processes are on this machine and the store says nothing else. The host's name
 /// is not asked: many machines map it to loopback. Throws CommError (setup).

@@ -10,6 +10,7 @@
 #include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/address.h>
 #include <gradus/distributed/detail/channel.h>
+#include <gradus/distributed/detail/store_socket.h>
 #include <gradus/version.h>
 
 namespace gradus::dist::detail {
@@ -26,7 +27,7 @@ std::string list(const std::vector<int>& ranks) { return fmt::format("{}", fmt::
 
 Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), address(own_address(env_)) {
   if (env.hosts_store && env.rank == 0) {
-    const HostPort at = host_of(env.store);
+    const Endpoint at = Endpoint::of_url(env.store);
     // This machine's own name may mean loopback here, and its address elsewhere.
     server_.emplace(env.local_size == env.size ? at.host : "", at.port, env.token);
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include <gradus/core/api.h>
 #include <gradus/distributed/detail/deadline.h>
 #include <gradus/distributed/detail/fd.h>
 
@@ -19,11 +20,13 @@ struct SocketError : std::runtime_error {
   bool timed_out;
 };
 
-struct Endpoint {
+struct GRADUS_API Endpoint {
   std::string host;
   int port = 0;
   /// "host:port" or "[::1]:port"; nothing else.
   static bool parse(std::string_view text, Endpoint& endpoint);
+  /// Of a "tcp://host:port" or "redis://host:port"; an empty host for anything else.
+  static Endpoint of_url(std::string_view url);
 };
 
 /// The addresses of a host (empty: of any interface, or of this machine). `flags` as getaddrinfo has them.

@@ -18,6 +18,7 @@
 #include <gradus/core/error.h>
 #include <gradus/distributed/detail/deadline.h>
 #include <gradus/distributed/detail/fd.h>
+#include <gradus/distributed/detail/store_socket.h>
 
 #include "console.h"
 
@@ -103,18 +104,16 @@ Meeting::Meeting(const Options& options)
 
 /// Serves the store where that is this launcher's part.
 void Meeting::serve() {
-  const size_t colon = options_.rdzv.rfind(':');
-  if (colon == std::string::npos || colon == 0)
+  dist::detail::Endpoint endpoint;
+  if (!dist::detail::Endpoint::parse(options_.rdzv, endpoint))
     throw CommError(fmt::format("--rdzv {}: want HOST:PORT", options_.rdzv));
-  host_ = options_.rdzv.substr(0, colon);
-  if (host_.size() > 2 && host_.front() == '[' && host_.back() == ']') host_ = host_.substr(1, host_.size() - 2);
-  const int port = std::atoi(options_.rdzv.c_str() + colon + 1);
+  host_ = endpoint.host;
   const bool must = options_.node_rank == 0 || is_alone();
   if (!must && (options_.node_rank || !is_this_machine(host_))) return;
   // A name of this machine may stand for an address that the others cannot reach (127.0.1.1): any interface will do.
   const bool is_loopback = host_ == "localhost" || host_.starts_with("127.") || host_ == "::1";
   try {
-    server_ = make_box<dist::StoreServer>(is_loopback ? host_ : "", port, token_);
+    server_ = make_box<dist::StoreServer>(is_loopback ? host_ : "", endpoint.port, token_);
   } catch (const CommError&) {
     if (must) throw;  // else another launcher of this machine serves already
   }
