@@ -346,6 +346,7 @@ TEST_CASE("worker: rank 1 fails, rank 0 reads of it", "[.watches]") {
   store->get("ready/0", 20);
   if (env.rank == 1) _exit(5);
   fmt::print("abort word {}\n", store->get("abort/0", 10));
+  std::fflush(stdout);  // the launcher's SIGTERM follows, and Catch gives the signals back when the case ends
 }
 
 TEST_CASE("worker: rank 0 accuses rank 1 and ends", "[.accuses]") {
