@@ -13,9 +13,9 @@ namespace gradus::dist {
 namespace {
 
 void check_options(const DDPOptions& o, const ProcessGroup& world) {
-  GRADUS_CHECK(o.bucket_bytes > 0 && o.first_bucket_bytes > 0, ValueError,
-               "DDP: bucket_bytes {} and first_bucket_bytes {}; want more than 0", o.bucket_bytes,
-               o.first_bucket_bytes);
+  GRADUS_CHECK(o.bucket_bytes > 0 && o.edge_bucket_bytes > 0, ValueError,
+               "DDP: bucket_bytes {} and edge_bucket_bytes {}; want more than 0", o.bucket_bytes,
+               o.edge_bucket_bytes);
   GRADUS_CHECK(!o.wire || is_floating(*o.wire), DtypeError, "DDP: gradients cannot travel as {}; want bfloat16",
                *o.wire);
   if (o.determinism == Determinism::run) return;
@@ -40,8 +40,8 @@ void check_tensors(const NamedTensors& parameters, const NamedTensors& buffers) 
 // A line for the options, one for each tensor: what has to be the same on all ranks.
 std::vector<std::string> described(const NamedTensors& parameters, const DDPOptions& o) {
   std::vector<std::string> lines{fmt::format(
-      "the options bucket_bytes {}, first_bucket_bytes {}, wire {}, find_unused {}, determinism {}, shards {}",
-      o.bucket_bytes, o.first_bucket_bytes, o.wire ? fmt::format("{}", *o.wire) : "as they are", o.find_unused,
+      "the options bucket_bytes {}, edge_bucket_bytes {}, wire {}, find_unused {}, determinism {}, shards {}",
+      o.bucket_bytes, o.edge_bucket_bytes, o.wire ? fmt::format("{}", *o.wire) : "as they are", o.find_unused,
       o.determinism == Determinism::run ? "run" : "world_size", o.shards)};
   for (const auto& [name, x] : parameters)
     lines.push_back(fmt::format("the {} '{}' {}{}", x.requires_grad() ? "parameter" : "frozen parameter", name,

@@ -20,8 +20,9 @@ enum class Determinism : uint8_t {
 
 struct DDPOptions {
   NamedTensors buffers = {};  ///< net.buffers(): those of rank 0 count
-  /// Gradients travel together in buckets; the first one is small, so that the way is not empty for long.
-  int64_t bucket_bytes = 25 << 20, first_bucket_bytes = 1 << 20;
+  /// Gradients travel together in buckets. The first one is small, so that the link is not idle for long, and so is the
+  /// last one, behind which nothing hides.
+  int64_t bucket_bytes = 25 << 20, edge_bucket_bytes = 1 << 20;
   std::optional<Dtype> wire = {};  ///< bfloat16: float32 gradients travel with half the bytes, and are rounded for it
   bool find_unused = false;        ///< some parameters may have no gradient in a backward, others on each rank
   Determinism determinism = Determinism::run;

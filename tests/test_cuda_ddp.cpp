@@ -86,7 +86,7 @@ TEST_CASE("training on two devices is training on two ranks of the CPU, in every
   if (cuda::device_count() < 2) return emulated::skipped("one device");
   const Way ways[] = {
       {.name = "plain"},
-      {.name = "small buckets", .options = {.bucket_bytes = 64, .first_bucket_bytes = 64}},
+      {.name = "small buckets", .options = {.bucket_bytes = 64, .edge_bucket_bytes = 64}},
       {.name = "bfloat16 on the way", .options = {.wire = bfloat16}},
       {.name = "unused parameters", .options = {.find_unused = true}},
       {.name = "by rows", .rows = true},

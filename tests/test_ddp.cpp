@@ -113,7 +113,7 @@ std::vector<int> sizes() { return dist::detail::find_gloo() ? std::vector<int>{1
 
 }  // namespace
 
-TEST_CASE("buckets: in reverse order, a first one that is small, dtypes apart, every view in its place") {
+TEST_CASE("buckets: in reverse order, small ones at both ends, dtypes apart, every view in its place") {
   const auto leaf = [](const Shape& shape, Dtype dtype = float32) { return zeros(shape, {.dtype = dtype}); };
   const NamedTensors parameters = {
       {"a", leaf({10})}, {"b", leaf({4}, float64)}, {"c", leaf({100, 2})}, {"d", leaf({3, 3})}, {"e", leaf({5})}};
@@ -134,6 +134,15 @@ TEST_CASE("buckets: in reverse order, a first one that is small, dtypes apart, e
     total += sum(bucket.flat).item<double>();
   }
   CHECK(total == 10 * 1 + 4 * 2 + 200 * 3 + 9 * 4 + 5 * 5);  // nothing overlaps
+
+  // What is ready last is 40 bytes of a and 32 of b.
+  const dist::detail::Buckets wide = dist::detail::make_buckets(parameters, 72, 1 << 20, 3);
+  REQUIRE(wide.buckets.size() == 4);
+  CHECK(wide.buckets[0].members == std::vector<size_t>{4, 3});
+  CHECK(wide.buckets[1].members == std::vector<size_t>{2});
+  CHECK(wide.buckets[2].members == std::vector<size_t>{1});
+  CHECK(wide.buckets[3].members == std::vector<size_t>{0});
+  CHECK(dist::detail::make_buckets(parameters, 1 << 20, 1 << 20, 3).buckets.size() == 2);  // one for each dtype
 }
 
 TEST_CASE("a tree over shards has the same additions however the shards are shared out") {
@@ -177,7 +186,7 @@ void gradients_are_means(Case c) {
   Mlp& net = c.net;
   const Batch& mine = c.mine;
   for (const int64_t bytes : {1, 300, 1 << 20}) {
-    const DDP ddp(net.parameters(), c.world, {.bucket_bytes = bytes, .first_bucket_bytes = bytes});
+    const DDP ddp(net.parameters(), c.world, {.bucket_bytes = bytes, .edge_bucket_bytes = bytes});
     net.zero_grad();
     loss_of(net)(mine.x, mine.y).backward();
     check_gradients(net, c.want);
@@ -208,7 +217,7 @@ void model_is_rank_0s(Case c) {
 void gradients_accumulate_under_no_sync(Case c) {
   Mlp& net = c.net;
   const Batch& mine = c.mine;
-  DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .first_bucket_bytes = 300});
+  DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .edge_bucket_bytes = 300});
   for (int micro = 0; micro < 4; ++micro) {
     const auto guard = ddp.no_sync(micro < 3);
     const int64_t rows = mine.x.size(0), first = rows * micro / 4, end = rows * (micro + 1) / 4;
@@ -244,7 +253,7 @@ void gradients_of_unused_parameters(Case c) {
     }
   }
   net.zero_grad();
-  const DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .first_bucket_bytes = 300, .find_unused = true});
+  const DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .edge_bucket_bytes = 300, .find_unused = true});
   partial(false).backward();
   CHECK(net.fc1.weight.grad().defined());
   CHECK_FALSE(net.fc3.weight.grad().defined());  // by nobody
@@ -262,7 +271,7 @@ void gradients_of_uneven_parts(Case c) {
   const Batch& mine = c.mine;
   for (const int64_t count : {13, 5, 2, 1}) {
     const Batch all = vectors(count), part = part_of(all, c.world);
-    DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .first_bucket_bytes = 300});
+    DDP ddp(net.parameters(), c.world, {.bucket_bytes = 300, .edge_bucket_bytes = 300});
     net.zero_grad();
     const double loss = ddp.backward(part.x, part.y, loss_of(net)).item<double>();
     check_gradients(net, reference(net, all));
@@ -352,7 +361,7 @@ TEST_CASE("ranks: one throws", "[.]") {
   ProcessGroup world = dist::init();  // nobody waits for its timeout
   Mlp net = seeded<Mlp>();
   const Batch mine = part_of(vectors(8), world);
-  DDP ddp(net.parameters(), world, {.bucket_bytes = 300, .first_bucket_bytes = 300});
+  DDP ddp(net.parameters(), world, {.bucket_bytes = 300, .edge_bucket_bytes = 300});
   bool thrown = world.rank() != 1;
   register_hook(net.fc2.weight, [&](const Tensor&) -> Tensor {
     if (!std::exchange(thrown, true)) throw ValueError("something is wrong here");
@@ -408,7 +417,7 @@ Trained train_in_shards(const ProcessGroup& world, Batch (*make)(int64_t), doubl
   DDP ddp(net.parameters(), world,
           {.buffers = net.buffers(),
            .bucket_bytes = 900,
-           .first_bucket_bytes = 300,
+           .edge_bucket_bytes = 300,
            .determinism = Determinism::world_size});
   optim::SGD opt(net.parameters(), {.lr = 0.05, .momentum = momentum});
   std::string losses;

@@ -21,6 +21,16 @@ struct Draft {
   int64_t numel = 0;
 };
 
+int64_t bytes_of(const Tensor& x) { return x.numel() * itemsize(x.dtype()); }
+
+/// How many parameters at the front have `bytes` or less together: those that are ready last.
+size_t count_at_front(const NamedTensors& parameters, int64_t bytes) {
+  size_t n = 0;
+  for (int64_t sum = 0; n < parameters.size(); ++n)
+    if ((sum += bytes_of(parameters[n].tensor)) > bytes) break;
+  return n;
+}
+
 Bucket build(const Draft& draft, const NamedTensors& parameters, size_t number, int64_t multiple,
              std::vector<Place>& places) {
   const Tensor flat = zeros({rounded_up(draft.numel, multiple)}, {.dtype = draft.dtype, .device = draft.device});
@@ -33,9 +43,15 @@ Bucket build(const Draft& draft, const NamedTensors& parameters, size_t number, 
 
 }  // namespace
 
-Buckets make_buckets(const NamedTensors& parameters, int64_t first_bytes, int64_t bytes, int64_t multiple) {
+Buckets make_buckets(const NamedTensors& parameters, int64_t edge_bytes, int64_t bytes, int64_t multiple) {
   std::vector<Draft> full, open;
+  const auto fill_up = [&full, &open] {
+    std::move(open.begin(), open.end(), std::back_inserter(full));
+    open.clear();
+  };
+  const size_t last_ones = count_at_front(parameters, edge_bytes);
   for (size_t i = parameters.size(); i-- > 0;) {
+    if (i + 1 == last_ones) fill_up();
     const Tensor& x = parameters[i].tensor;
     auto draft = std::find_if(open.begin(), open.end(),
                               [&](const Draft& d) { return d.dtype == x.dtype() && d.device == x.device(); });
@@ -43,11 +59,11 @@ Buckets make_buckets(const NamedTensors& parameters, int64_t first_bytes, int64_
     draft->members.push_back(i);
     draft->offsets.push_back(draft->numel);
     draft->numel = rounded_up(draft->numel + x.numel(), alignment / itemsize(x.dtype()));
-    if (draft->numel * itemsize(x.dtype()) < (full.empty() ? first_bytes : bytes)) continue;
+    if (draft->numel * itemsize(x.dtype()) < (full.empty() ? edge_bytes : bytes)) continue;
     full.push_back(std::move(*draft));
     open.erase(draft);
   }
-  std::move(open.begin(), open.end(), std::back_inserter(full));
+  fill_up();
 
   Buckets result;
   result.places.resize(parameters.size());

@@ -28,7 +28,7 @@ Reducer::Reducer(const NamedTensors& parameters, const ProcessGroup& world, cons
       packed_buffers_(world.size() == 1 ? std::vector<Tensor>{} : buffers_) {
   Buckets layout;
   layout.places.resize(parameters.size());
-  if (!alone_) layout = make_buckets(parameters, options.first_bucket_bytes, options.bucket_bytes, world.size());
+  if (!alone_) layout = make_buckets(parameters, options.edge_bucket_bytes, options.bucket_bytes, world.size());
   for (size_t i = 0; i < parameters.size(); ++i)
     parameters_.push_back({parameters[i].name, parameters[i].tensor, layout.places[i]});
   buckets_ = std::move(layout.buckets);

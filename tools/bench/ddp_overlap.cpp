@@ -14,8 +14,9 @@ namespace {
 
 using namespace gradus;
 
-constexpr int64_t width = 512, layers = 16, rows = 512;
-constexpr int64_t bucket_bytes = 2 << 20, first_bucket_bytes = 1 << 20;  // one or two layers in each
+// So many rows that backward takes longer than communication: what is longer than backward cannot hide behind it.
+constexpr int64_t width = 512, layers = 16, rows = 2048;
+constexpr int64_t bucket_bytes = 2 << 20, edge_bucket_bytes = 1 << 20;  // one or two layers in each
 
 struct Mlp : nn::Module {
   nn::ModuleList<nn::Linear> linears{layers, [] { return nn::Linear(width, width); }};
@@ -33,9 +34,9 @@ int main(int argc, char** argv) {
   const int rounds = std::atoi(argv[1]);
   dist::ProcessGroup world = dist::init();
   Mlp net;
-  dist::DDP ddp(net.parameters(), world, {.bucket_bytes = bucket_bytes, .first_bucket_bytes = first_bucket_bytes});
+  dist::DDP ddp(net.parameters(), world, {.bucket_bytes = bucket_bytes, .edge_bucket_bytes = edge_bucket_bytes});
   const dist::detail::Buckets alone =
-      dist::detail::make_buckets(net.parameters(), first_bucket_bytes, bucket_bytes, world.size());
+      dist::detail::make_buckets(net.parameters(), edge_bucket_bytes, bucket_bytes, world.size());
   const Tensor x = randn({rows, width});
 
   const auto train = [&] {

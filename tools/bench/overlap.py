@@ -10,7 +10,7 @@ import programs
 
 TARGET = 0.8
 SHAPE = "ip link set lo up && tc qdisc add dev lo root tbf rate {rate} burst 512kb latency 400ms"
-RATE = "2gbit"
+RATE = "1gbit"
 
 
 def in_namespace(command):
