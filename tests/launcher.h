@@ -36,10 +36,10 @@ struct Result {
   double seconds = 0;
 };
 
-/// A launcher in the background. It ends after a minute in any case, and all that it started with it.
+/// A launcher in the background. It ends after `limit` seconds in any case, and all that it started with it.
 class Launcher {
  public:
-  explicit Launcher(const Words& arguments) : start_(now()) {
+  explicit Launcher(const Words& arguments, unsigned limit = 60) : start_(now()) {
     Words words = {GRADUS_RUN};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
@@ -48,7 +48,7 @@ class Launcher {
     const std::string out = folder_ / "out", err = folder_ / "err", mark = "GRADUS_TEST_MARK=" + folder_.path();
     pid = fork();
     if (pid == 0) {
-      alarm(60);
+      alarm(limit);
       dup2(open(out.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), 1);
       dup2(open(err.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), 2);
       putenv(const_cast<char*>(mark.c_str()));
