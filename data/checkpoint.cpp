@@ -65,7 +65,7 @@ class SharedInterrupt {
 
 /// Saves what `share` returns, atomically. Throws CheckpointError on all ranks when one of them fails, and leaves what
 /// was there.
-void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t step,
+void write_checkpoint(const dist::ProcessGroup& group, const fs::path& folder, int64_t step,
                       const std::function<detail::Share()>& share, int64_t keep) {
   const bool first = group.rank() == 0;
   const auto by_first = [&](const std::function<std::string()>& work) {
@@ -109,7 +109,7 @@ void write_checkpoint(dist::ProcessGroup& group, const fs::path& folder, int64_t
 }
 
 /// Steps of the checkpoints that rank 0 sees, newest first.
-std::vector<int64_t> candidates(dist::ProcessGroup& group, const fs::path& folder) try {
+std::vector<int64_t> candidates(const dist::ProcessGroup& group, const fs::path& folder) try {
   const std::string text =
       together(group, [&] {
         return group.rank() == 0 ? fmt::format("{}", fmt::join(detail::steps_in(folder), " ")) : "";

@@ -14,8 +14,7 @@ namespace {
 
 void check_options(const DDPOptions& o, const ProcessGroup& world) {
   GRADUS_CHECK(o.bucket_bytes > 0 && o.edge_bucket_bytes > 0, ValueError,
-               "DDP: bucket_bytes {} and edge_bucket_bytes {}; want more than 0", o.bucket_bytes,
-               o.edge_bucket_bytes);
+               "DDP: bucket_bytes {} and edge_bucket_bytes {}; want more than 0", o.bucket_bytes, o.edge_bucket_bytes);
   GRADUS_CHECK(!o.wire || is_floating(*o.wire), DtypeError, "DDP: gradients cannot travel as {}; want bfloat16",
                *o.wire);
   if (o.determinism == Determinism::run) return;
@@ -62,7 +61,7 @@ std::vector<std::string> split_lines(const std::string& text) {
 }
 
 // All ranks see all descriptions, so all throw, and of the same rank.
-void check_same_model(const NamedTensors& parameters, const DDPOptions& options, ProcessGroup& world) {
+void check_same_model(const NamedTensors& parameters, const DDPOptions& options, const ProcessGroup& world) {
   std::string mine;
   for (const std::string& line : described(parameters, options)) mine += line + '\n';
   const std::vector<std::string> all = world.all_gather_text(mine);
@@ -77,7 +76,7 @@ void check_same_model(const NamedTensors& parameters, const DDPOptions& options,
   }
 }
 
-void take_from_rank_0(const NamedTensors& parameters, const NamedTensors& buffers, ProcessGroup& world) {
+void take_from_rank_0(const NamedTensors& parameters, const NamedTensors& buffers, const ProcessGroup& world) {
   std::vector<Work> works;
   for (const NamedTensors* named : {&parameters, &buffers})
     for (const auto& [name, x] : *named) works.push_back(world.broadcast(x.detach(), 0));
@@ -89,9 +88,8 @@ void take_from_rank_0(const NamedTensors& parameters, const NamedTensors& buffer
 DDP::DDP(const NamedTensors& parameters, const ProcessGroup& world, const DDPOptions& options) {
   check_options(options, world);
   check_tensors(parameters, options.buffers);
-  ProcessGroup group = world;
-  check_same_model(parameters, options, group);
-  take_from_rank_0(parameters, options.buffers, group);
+  check_same_model(parameters, options, world);
+  take_from_rank_0(parameters, options.buffers, world);
   NamedTensors trained;
   for (const NamedTensor& p : parameters)
     if (p.tensor.requires_grad()) trained.push_back(p);

@@ -51,9 +51,9 @@ class Reducer;
 /// So a gradient that was taken from grad() before changes with the next backward. Make DDP after net.to(...), and
 /// anew when parameters are frozen. Buffers become rank 0's at the end of each backward that communicates.
 ///
-/// Unless find_unused is on, every parameter gets a gradient in each backward; else it is a GradError that names the
-/// parameter. With find_unused, one that was used by no rank keeps no gradient; what comes behind it in the order of
-/// buckets is communicated at the end only.
+/// Unless find_unused is on, every parameter gets a gradient in each backward; else backward throws a GradError that
+/// names the parameter. With find_unused, one that was used by no rank keeps no gradient; what comes behind it in the
+/// order of buckets is communicated at the end only.
 ///
 /// When backward throws on one rank, the job's groups end on all ranks, with CommErrors that say why; on that rank
 /// itself every later backward is a GradError that does.

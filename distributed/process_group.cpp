@@ -48,7 +48,7 @@ int ProcessGroup::rank() const { return group_->rank; }
 int ProcessGroup::size() const { return group_->size; }
 Device ProcessGroup::device() const { return group_->env.device(); }
 const Env& ProcessGroup::env() const { return group_->env; }
-void ProcessGroup::close() { group_->close(); }
+void ProcessGroup::close() const { group_->close(); }
 
 namespace {
 
@@ -120,13 +120,13 @@ Work all_reduce_as(Group& group, const Tensor& x, ReduceOp reduce, bool checked)
 
 // ---- operations
 
-Work ProcessGroup::all_reduce(const Tensor& x, ReduceOp op) { return all_reduce_as(*group_, x, op, true); }
+Work ProcessGroup::all_reduce(const Tensor& x, ReduceOp op) const { return all_reduce_as(*group_, x, op, true); }
 
 Work detail::all_reduce_unchecked(const ProcessGroup& group, const Tensor& x, ReduceOp op) {
   return all_reduce_as(*group.handle(), x, op, false);
 }
 
-Work ProcessGroup::broadcast(const Tensor& x, int root) {
+Work ProcessGroup::broadcast(const Tensor& x, int root) const {
   check_target(Op::broadcast, "x", x);
   check_rank(Op::broadcast, "root", root, *group_);
   if (group_->alone()) return Work();
@@ -135,7 +135,7 @@ Work ProcessGroup::broadcast(const Tensor& x, int root) {
                x);
 }
 
-Work ProcessGroup::reduce(const Tensor& x, int root, ReduceOp op) {
+Work ProcessGroup::reduce(const Tensor& x, int root, ReduceOp op) const {
   check_target(Op::reduce, "x", x);
   check_rank(Op::reduce, "root", root, *group_);
   check_reduction(Op::reduce, x.dtype(), op);
@@ -152,7 +152,7 @@ Work ProcessGroup::reduce(const Tensor& x, int root, ReduceOp op) {
                x);
 }
 
-Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) {
+Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) const {
   check_target(Op::all_gather, "all", all);
   check_operand(Op::all_gather, "x", x);
   check_parts(Op::all_gather, "all", all, "x", x, size());
@@ -163,7 +163,7 @@ Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) {
       x, all);
 }
 
-Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op) {
+Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op) const {
   check_target(Op::reduce_scatter, "x", x);
   check_operand(Op::reduce_scatter, "all", all);
   check_parts(Op::reduce_scatter, "all", all, "x", x, size());
@@ -179,7 +179,7 @@ Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp o
                x, all);
 }
 
-Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) {
+Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) const {
   check_target(Op::all_to_all, "to", to);
   check_operand(Op::all_to_all, "from", from);
   check_parts(Op::all_to_all, "to", to, "from", from, 1);
@@ -196,7 +196,7 @@ Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) {
                to, from);
 }
 
-Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) {
+Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) const {
   check_operand(Op::gather, "x", x);
   check_rank(Op::gather, "root", root, *group_);
   const bool is_root = rank() == root;
@@ -215,7 +215,7 @@ Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) {
                x, all);
 }
 
-Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) {
+Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) const {
   check_target(Op::scatter, "x", x);
   check_rank(Op::scatter, "root", root, *group_);
   const bool is_root = rank() == root;
@@ -234,14 +234,14 @@ Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) {
                x, all);
 }
 
-Work ProcessGroup::send(const Tensor& x, int to) {
+Work ProcessGroup::send(const Tensor& x, int to) const {
   check_operand(Op::send, "x", x);
   check_rank(Op::send, "to", to, *group_);
   GRADUS_CHECK(to != rank(), ValueError, "send: to is this rank, {}; copy the tensor instead", to);
   return begun(*group_, {.op = Op::send, .dtype = x.dtype(), .root = to, .count = x.numel(), .in = x.raw_data()}, x);
 }
 
-Work ProcessGroup::recv(const Tensor& x, int from) {
+Work ProcessGroup::recv(const Tensor& x, int from) const {
   check_target(Op::recv, "x", x);
   check_rank(Op::recv, "from", from, *group_);
   GRADUS_CHECK(from != rank(), ValueError, "recv: from is this rank, {}; copy the tensor instead", from);
@@ -249,11 +249,11 @@ Work ProcessGroup::recv(const Tensor& x, int from) {
                {.op = Op::recv, .dtype = x.dtype(), .root = from, .count = x.numel(), .out = x.mutable_raw_data()}, x);
 }
 
-void ProcessGroup::barrier() {
+void ProcessGroup::barrier() const {
   if (!group_->alone()) begun(*group_, {.op = Op::barrier}, {}).wait();
 }
 
-std::vector<std::string> ProcessGroup::all_gather_text(const std::string& text) {
+std::vector<std::string> ProcessGroup::all_gather_text(const std::string& text) const {
   const NoGrad no_graph;
   const auto length = static_cast<int64_t>(text.size());
   const Tensor mine = full({1}, length, {.dtype = int64}), lengths = empty({size()}, {.dtype = int64});
@@ -270,7 +270,7 @@ std::vector<std::string> ProcessGroup::all_gather_text(const std::string& text) 
   return texts;
 }
 
-ProcessGroup ProcessGroup::split(int color) {
+ProcessGroup ProcessGroup::split(int color) const {
   GRADUS_CHECK(color >= -1, ValueError, "split: color is {}; want 0 or more, or -1 for a group of this process alone",
                color);
   const NoGrad no_graph;

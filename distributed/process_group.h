@@ -52,7 +52,8 @@ class GRADUS_API Work {
 /// whether the device has done it. A failure that comes later is thrown where the host next waits for a
 /// stream that waited for the operation, by the group's next call, and by wait() when called again. A rank's tensors
 /// are on one CUDA device as long as the group lives, else it is a DeviceError. A ProcessGroup is a handle: a copy is
-/// the same group. One made by default is this process alone, where each operation is done at once.
+/// the same group, and a constant one begins operations, too. One made by default is this process alone, where each
+/// operation is done at once.
 class GRADUS_API ProcessGroup {
  public:
   ProcessGroup();
@@ -70,34 +71,34 @@ class GRADUS_API ProcessGroup {
 
   // ---- n is the group's size; x of each rank has the same shape unless said otherwise
   /// x becomes the sum (or another reduction) of all ranks' x.
-  [[nodiscard]] Work all_reduce(const Tensor& x, ReduceOp op = ReduceOp::sum);
+  [[nodiscard]] Work all_reduce(const Tensor& x, ReduceOp op = ReduceOp::sum) const;
   /// x becomes the root's x.
-  [[nodiscard]] Work broadcast(const Tensor& x, int root = 0);
+  [[nodiscard]] Work broadcast(const Tensor& x, int root = 0) const;
   /// As all_reduce, on the root only; elsewhere x keeps its values.
-  [[nodiscard]] Work reduce(const Tensor& x, int root = 0, ReduceOp op = ReduceOp::sum);
+  [[nodiscard]] Work reduce(const Tensor& x, int root = 0, ReduceOp op = ReduceOp::sum) const;
   /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1).
-  [[nodiscard]] Work all_gather(const Tensor& all, const Tensor& x);
+  [[nodiscard]] Work all_gather(const Tensor& all, const Tensor& x) const;
   /// x (d0, ...) becomes this rank's part of the reduction of all ranks' `all` (n * d0, ...).
-  [[nodiscard]] Work reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op = ReduceOp::sum);
+  [[nodiscard]] Work reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op = ReduceOp::sum) const;
   /// Part r of `from` (n * d0, ...) goes to rank r; part r of `to` comes from it.
-  [[nodiscard]] Work all_to_all(const Tensor& to, const Tensor& from);
+  [[nodiscard]] Work all_to_all(const Tensor& to, const Tensor& from) const;
   /// On the root, all (n * d0, ...) becomes the ranks' x; elsewhere `all` may be undefined.
-  [[nodiscard]] Work gather(const Tensor& all, const Tensor& x, int root = 0);
+  [[nodiscard]] Work gather(const Tensor& all, const Tensor& x, int root = 0) const;
   /// x becomes this rank's part of the root's `all`; elsewhere `all` may be undefined.
-  [[nodiscard]] Work scatter(const Tensor& x, const Tensor& all, int root = 0);
+  [[nodiscard]] Work scatter(const Tensor& x, const Tensor& all, int root = 0) const;
   /// To and from one other rank. Messages of one pair arrive in order; sends and receives of both must fit together.
-  [[nodiscard]] Work send(const Tensor& x, int to);
-  [[nodiscard]] Work recv(const Tensor& x, int from);
+  [[nodiscard]] Work send(const Tensor& x, int to) const;
+  [[nodiscard]] Work recv(const Tensor& x, int from) const;
   /// Returns when all ranks have come.
-  void barrier();
+  void barrier() const;
   /// Each rank's text, in their order; for small things that are no tensors.
-  std::vector<std::string> all_gather_text(const std::string& text);
+  std::vector<std::string> all_gather_text(const std::string& text) const;
 
   /// Ranks that give the same `color` (0 or more) become a group, in the order of this one; all call it. With -1 one
   /// gets a group of itself alone.
-  ProcessGroup split(int color);
+  ProcessGroup split(int color) const;
   /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too.
-  void close();
+  void close() const;
 
   const Ref<detail::Group>& handle() const { return group_; }
 
@@ -106,7 +107,7 @@ class GRADUS_API ProcessGroup {
 };
 
 /// The group's last operations, a line each: what it was doing when it hung or failed. Written to the folder
-/// GRADUS_FLIGHT_RECORDER, or beside GRADUS_ERROR_FILE, when an operation fails.
+/// GRADUS_FLIGHT_RECORDER when the group fails; without it, the newest go to the log.
 GRADUS_API std::string flight_record(const ProcessGroup& group);
 
 struct InitOptions {

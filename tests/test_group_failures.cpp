@@ -529,4 +529,13 @@ TEST_CASE("a failure leaves a record of the last operations") {
     CHECK_THAT(record, ContainsSubstring("done     barrier #1"));
     CHECK_THAT(record, ContainsSubstring("failed   all_reduce #2"));
   }
+  // Without a folder, or with one that is not there, it is the log that has them.
+  for (const std::string& folder : {std::string(), scratch / "absent"}) {
+    std::map<std::string, std::string> variables = {{"TEST_MISTAKE", "0"}, {"TEST_TIMEOUT", "5"}};
+    if (!folder.empty()) variables["GRADUS_FLIGHT_RECORDER"] = folder;
+    Ranks logging(2, "ranks: make a mistake", {.variables = variables});
+    logging.wait();
+    for (int rank = 0; rank < 2; ++rank)
+      CHECK_THAT(logging.output(rank), ContainsSubstring("its last operations:\ndone     barrier #1"));
+  }
 }

@@ -142,6 +142,9 @@ TEST_CASE("logs of each rank") {
   CHECK_THAT(read_file(folder / "tee/1/rank1.log"), ContainsSubstring("out 1"));
   CHECK_THAT(run(shell({"--redirect", folder / "f"}, "exit 3")).err, ContainsSubstring(folder / "f/0/rank0.log"));
   CHECK(run(shell({"--redirect", "/proc/nothing"}, "exit 0")).code == 1);
+  // Groups that fail leave their records there, too, wherever the worker has gone.
+  run(shell({"--redirect", folder / "r"}, "cd /; echo there >$GRADUS_FLIGHT_RECORDER/record"));
+  CHECK(read_file(folder / "r/0/record") == "there\n");
 }
 
 TEST_CASE("all ranks start again after a failure") {

@@ -31,19 +31,18 @@ TEST_CASE("run folder: a job that is started again finds its folder") {
 
 TEST_CASE("ranks: run folder", "[.]") {
   const dist::ProcessGroup world = dist::init();
-  dist::ProcessGroup group = world;
   {
     RunFolder run({.root = setting("ROOT"), .group = world});
-    for (const std::string& path : group.all_gather_text(run.path())) CHECK(path == run.path());
+    for (const std::string& path : world.all_gather_text(run.path())) CHECK(path == run.path());
     CHECK(run.metrics().rows.empty());
-    group.barrier();
+    world.barrier();
     run.log({{"rank", world.rank()}});
-    group.barrier();
+    world.barrier();
     CHECK(run.metrics().rows.size() == 1);
     CHECK(run.metrics().rows[0].number("rank") == 0);
   }
   CHECK_THROWS_AS(RunFolder({.resume = setting("ROOT") + "/absent", .group = world}), IoError);
-  group.barrier();
+  world.barrier();
 }
 
 TEST_CASE("run folder: ranks share one, and rank 0 writes") {

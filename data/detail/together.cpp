@@ -7,7 +7,7 @@
 
 namespace gradus::data::detail {
 
-std::vector<std::string> together(dist::ProcessGroup& group, const std::function<std::string()>& work) {
+std::vector<std::string> together(const dist::ProcessGroup& group, const std::function<std::string()>& work) {
   constexpr char done = '+', failed = '-';
   std::string own;
   try {

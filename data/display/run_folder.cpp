@@ -184,7 +184,7 @@ fs::path prepare_folder(const RunFolderOptions& options) {
 
 /// Rank 0 prepares the folder and tells the others where it is, or why there is none.
 std::string shared_folder(const RunFolderOptions& options) {
-  dist::ProcessGroup group = options.group;
+  const dist::ProcessGroup& group = options.group;
   std::string told;
   if (group.rank() == 0) try {
       told = fmt::format("+{}", prepare_folder(options).string());

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t fields = 2 + max_rank;  // dtype, rank, sizes
 
 // What each rank's tensor looks like, (ranks, fields); rank -1 where it is undefined.
-Tensor describe_all(const Tensor& x, ProcessGroup& world, Device device) {
+Tensor describe_all(const Tensor& x, const ProcessGroup& world, Device device) {
   std::vector<int64_t> own(fields, -1);
   if (x.defined()) {
     own[0] = static_cast<int64_t>(x.dtype());

@@ -15,6 +15,7 @@ namespace gradus::dist::detail {
 namespace {
 
 constexpr std::chrono::milliseconds device_tick{1};  // between two looks at what the device has done
+constexpr size_t operations_logged = 5;
 
 }  // namespace
 
@@ -143,7 +144,6 @@ Progress Channel::progress() const {
 }
 
 void Channel::fail(const CommError& why) {
-  std::string text;
   {
     const std::lock_guard lock(mutex_);
     if (error_) return;
@@ -161,14 +161,13 @@ void Channel::fail(const CommError& why) {
       for (const Ref<Task>& task : device_queue_->tasks()) end(*task);
       device_queue_->abort();
     }
-    text = recorder_.text();
     changed_.notify_all();
   }
   {
     const std::lock_guard lock(engine_mutex_);
     if (engine_) engine_->abort();
   }
-  write_record(text, why.what());
+  report_end(why.what());
 }
 
 int Channel::rank_in_group(int rank_in_job) const {
@@ -356,24 +355,21 @@ void Channel::report(const std::exception& error) {
                 CommError::Kind::peer_lost, culprit));
 }
 
-// To GRADUS_FLIGHT_RECORDER, or beside the launcher's error file; one line to the log.
-void Channel::write_record(const std::string& text, const std::string& why) const {
-  namespace fs = std::filesystem;
+// The record goes to a file where the folder GRADUS_FLIGHT_RECORDER is there, its end to the log where not.
+void Channel::report_end(const std::string& why) const {
   const int me = ranks_[static_cast<size_t>(rank_)];
-  fs::path folder;
-  if (const char* chosen = std::getenv("GRADUS_FLIGHT_RECORDER")) {
-    folder = chosen;
-  } else if (const char* error_file = std::getenv("GRADUS_ERROR_FILE")) {
-    folder = fs::path(error_file).parent_path();
+  std::string record;
+  if (const char* folder = std::getenv("GRADUS_FLIGHT_RECORDER")) {
+    std::string name_of_file = fmt::format("flight-{}-rank{}.txt", name, me);
+    std::replace(name_of_file.begin(), name_of_file.end(), '/', '-');
+    const std::string path = std::filesystem::path(folder) / name_of_file;
+    if (std::ofstream(path) << why << '\n' << this->record() << std::flush) record = "; its operations: " + path;
   }
-  std::string where;
-  if (!folder.empty()) {
-    std::string file = fmt::format("flight-{}-rank{}.txt", name, me);
-    std::replace(file.begin(), file.end(), '/', '-');
-    std::ofstream(folder / file) << why << '\n' << text;
-    where = fmt::format("; its operations: {}", (folder / file).string());
+  if (record.empty()) {
+    const std::lock_guard lock(mutex_);
+    record = "; its last operations:\n" + recorder_.text(operations_logged);
   }
-  gradus::detail::log()->error("rank {}, group {} is closed: {}{}", me, name, why, where);
+  gradus::detail::log()->error("rank {}, group {} is closed: {}{}", me, name, why, record);
 }
 
 }  // namespace gradus::dist::detail

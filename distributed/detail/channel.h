@@ -71,7 +71,7 @@ class Channel final : public RefCounted {
   void report(const std::exception& error);
   bool failed() const;
   int rank_in_group(int rank_in_job) const;
-  void write_record(const std::string& text, const std::string& why) const;
+  void report_end(const std::string& why) const;
 
   const Ref<Job> job_;
   const std::vector<int> ranks_;

@@ -122,20 +122,25 @@ void Reducer::send(size_t bucket) {
 void Reducer::end(bool completed) {
   if (std::exchange(round_, Round::none) != Round::communicate) return;
   if (completed) return finish(options_.find_unused);
-  fall_out_of_step();
+  fall_out_of_step_by_exception();
 }
 
-// In a handler: its exception ends what the ranks do together, and the others need not wait to find out.
-void Reducer::fall_out_of_step() {
-  if (!fault_.empty() || world_.size() == 1) return;
+// In a handler.
+void Reducer::fall_out_of_step_by_exception() {
   try {
     throw;
   } catch (const std::exception& e) {
-    fault_ = fmt::format("a backward was ended by an exception on this rank: {}", e.what());
+    fall_out_of_step(fmt::format("a backward was ended by an exception on this rank: {}", e.what()));
   } catch (...) {
-    fault_ = "a backward was ended by an exception on this rank";
+    fall_out_of_step("a backward was ended by an exception on this rank");
   }
-  world_.handle()->fail(fault_);
+}
+
+// It ends what the ranks do together; the others need not wait to find out.
+void Reducer::fall_out_of_step(const std::string& why) {
+  if (!fault_.empty() || world_.size() == 1) return;
+  fault_ = why;
+  world_.handle()->fail(why);
 }
 
 // No gradient came, but the other ranks wait for this one's.
@@ -151,7 +156,7 @@ void Reducer::finish(bool may_miss) {
   const auto missing =
       std::find_if(parameters_.begin(), parameters_.end(), [](const Parameter& p) { return !p.ready; });
   if (missing != parameters_.end() && !may_miss) {
-    fault_ = fmt::format("'{}' had no gradient in a backward before", missing->name);
+    fall_out_of_step(fmt::format("'{}' had no gradient in a backward", missing->name));
     throw GradError(without_gradient(*missing));
   }
   for (const Parameter& p : parameters_)

@@ -55,7 +55,8 @@ class Reducer final : public RefCounted {
   void settle(const Parameter& parameter) const;
   void receive();
   std::vector<bool> used_anywhere();
-  void fall_out_of_step();
+  void fall_out_of_step_by_exception();
+  void fall_out_of_step(const std::string& why);
   void check_in_step() const;
   std::string without_gradient(const Parameter& parameter) const;
 

@@ -34,7 +34,7 @@ struct Agreement {
   int64_t rows() const { return first_row.back(); }
 };
 
-Agreement agree(int64_t rows, ProcessGroup& world, Device device) {
+Agreement agree(int64_t rows, const ProcessGroup& world, Device device) {
   const Generator& generator = default_generator();
   const int64_t own[] = {rows, static_cast<int64_t>(generator.seed()), static_cast<int64_t>(generator.offset())};
   const Tensor mine = tensor(std::span<const int64_t>(own)).to(device).view({1, 3});
@@ -59,7 +59,7 @@ struct Cut {
 };
 
 // The rows of this rank's shards.
-std::vector<Tensor> rows_of_shards(std::span<const Tensor> batch, ProcessGroup& world, const Agreement& agreed,
+std::vector<Tensor> rows_of_shards(std::span<const Tensor> batch, const ProcessGroup& world, const Agreement& agreed,
                                    const Cut& cut, Device device) {
   std::vector<int64_t> want;
   for (int r = 0; r <= world.size(); ++r) want.push_back(cut.first_row(cut.shards * r / world.size()));
@@ -145,7 +145,7 @@ Tensor Reducer::sharded_backward(std::span<const Tensor> batch, const TensorFunc
     }
   } catch (...) {
     buffers.restore();
-    fall_out_of_step();
+    fall_out_of_step_by_exception();
     throw;
   }
   const std::vector<Tensor> sums = combine(tree, world_, cut.shards, sums_like(buffers.numel()),

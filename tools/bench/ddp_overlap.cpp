@@ -32,7 +32,7 @@ struct Mlp : nn::Module {
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const int rounds = std::atoi(argv[1]);
-  dist::ProcessGroup world = dist::init();
+  const dist::ProcessGroup world = dist::init();
   Mlp net;
   dist::DDP ddp(net.parameters(), world, {.bucket_bytes = bucket_bytes, .edge_bucket_bytes = edge_bucket_bytes});
   const dist::detail::Buckets alone =

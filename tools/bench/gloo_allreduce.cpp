@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const std::string folder = argv[1];
   const int rounds = std::atoi(argv[2]);
-  ProcessGroup group = gradus::dist::init();
+  const ProcessGroup group = gradus::dist::init();
   BareGloo bare(group.rank(), group.size(), folder);
 
   for (int64_t bytes = 1024; bytes <= (64 << 20); bytes *= 4) {

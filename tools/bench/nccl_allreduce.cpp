@@ -16,7 +16,7 @@ constexpr int warm_up = 5, calls = 20;
 
 // Microseconds a call, when the stream always has the next one; the slowest rank counts.
 template <class Begin>
-double time_of(ProcessGroup& group, Device device, Begin&& begin) {
+double time_of(const ProcessGroup& group, Device device, Begin&& begin) {
   const auto run = [&](int count) {
     Work last;
     for (int i = 0; i < count; ++i) last = begin();
@@ -32,7 +32,7 @@ double time_of(ProcessGroup& group, Device device, Begin&& begin) {
   return us.item<double>();
 }
 
-void measure(ProcessGroup& group) {
+void measure(const ProcessGroup& group) {
   const Device device = group.device();
   const double n = group.size(), share = 2 * (n - 1) / n;
   if (group.rank() == 0)
@@ -59,7 +59,7 @@ int main() {
       std::fprintf(stderr, "SKIPPED: %s: a figure of speed would mean nothing\n", info.name.c_str());
       return 4;
     }
-    ProcessGroup group = dist::init();
+    const ProcessGroup group = dist::init();
     if (group.size() == 1) {
       std::fprintf(stderr, "start it with gradus-run, one process for each of two GPUs or more\n");
       return 2;

@@ -102,6 +102,8 @@ Launch Attempt::launch_of(const Worker& worker) const {
   set("GRADUS_STORE_TOKEN", meeting_.token());
   set("GRADUS_ERROR_FILE", worker.error_file());
   set("GRADUS_HEARTBEAT_FILE", worker.heartbeat_file());
+  if (const std::string log = log_of(worker); !log.empty() && !std::getenv("GRADUS_FLIGHT_RECORDER"))
+    set("GRADUS_FLIGHT_RECORDER", std::filesystem::absolute(log).parent_path().string());
   const size_t threads = std::max<size_t>(1, cores.size() / static_cast<size_t>(options_.nproc));
   for (const char* name : {"GRADUS_NUM_THREADS", "OMP_NUM_THREADS"})
     if (!std::getenv(name)) set(name, threads);
