@@ -12,6 +12,8 @@
 namespace gradus::dist::detail {
 namespace {
 
+[[noreturn]] void fail_nonsense() { throw SocketError("its answer is not that of a Redis server"); }
+
 class RedisStore final : public StoreKind {
  public:
   RedisStore(const std::string& url, const StoreOptions& options);
@@ -36,15 +38,19 @@ class RedisStore final : public StoreKind {
   }
 
  private:
+  struct Reply {
+    char kind;  // the first byte
+    std::optional<std::string> text;
+  };
   /// The reply as text, or nothing for Redis' nil.
   std::optional<std::string> command(const std::string& key, std::initializer_list<std::string_view> words);
-  std::optional<std::string> reply(const std::string& key, const Deadline& deadline);
-  std::string line(const Deadline& deadline);
-  std::string bytes(size_t count, const Deadline& deadline);
+  Reply receive_reply(const Deadline& deadline);
+  size_t find_line_end(const Deadline& deadline);
   void receive_more(const Deadline& deadline);
 
   Connection connection_;
   std::string received_;  // and not yet read
+  int owed_ = 0;          // replies that will come, also those that were waited for too long
   std::string lost_;
 };
 
@@ -70,53 +76,52 @@ std::optional<std::string> RedisStore::command(const std::string& key, std::init
   for (const std::string_view word : words)
     fmt::format_to(std::back_inserter(request), "${}\r\n{}\r\n", word.size(), word);
   const Deadline deadline(options_.timeout);
+  Reply reply{};
+  bool asked = false;
   try {
     connection_.send(request, deadline);
-    return reply(key, deadline);
+    asked = true;
+    for (++owed_; owed_ > 0; --owed_) reply = receive_reply(deadline);
   } catch (const SocketError& error) {
-    connection_.end();  // a reply that comes late would be taken for that to the next command
-    lost_ = fmt::format("{}; does the Redis server still run?", error.what());
-    fail(key, lost_, error.timed_out ? CommError::Kind::timeout : CommError::Kind::peer_lost);
+    const std::string reason = fmt::format("{}; does the Redis server still run?", error.what());
+    if (asked && error.timed_out) fail(key, reason, CommError::Kind::timeout);  // late, not gone
+    connection_.end();
+    lost_ = reason;
+    fail(key, reason, error.timed_out ? CommError::Kind::timeout : CommError::Kind::peer_lost);
   }
+  if (reply.kind == '-') fail(key, fmt::format("the Redis server says: {}", *reply.text));
+  return reply.text;
 }
 
-std::optional<std::string> RedisStore::reply(const std::string& key, const Deadline& deadline) {
-  const std::string head = line(deadline);
-  const std::string rest = head.substr(std::min<size_t>(1, head.size()));
-  switch (head.empty() ? '\0' : head[0]) {
-    case '+':
-    case ':': return rest;
-    case '-': fail(key, fmt::format("the Redis server says: {}", rest));
-    case '$': {
-      int64_t size = 0;
-      const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), size);
-      if (error != std::errc() || end != rest.data() + rest.size() || size > static_cast<int64_t>(max_value)) break;
-      if (size < 0) return {};
-      std::string value = bytes(static_cast<size_t>(size) + 2, deadline);
-      value.resize(value.size() - 2);
-      return value;
+// Takes nothing from what was received until all of the reply is there: the deadline may pass in the middle of it.
+RedisStore::Reply RedisStore::receive_reply(const Deadline& deadline) {
+  const size_t line_end = find_line_end(deadline);
+  Reply reply{received_[0], received_.substr(1, line_end - 1)};
+  size_t end = line_end + 2;
+  if (reply.kind == '$') {
+    int64_t size = 0;
+    const char* const last = reply.text->data() + reply.text->size();
+    const auto [digits_end, error] = std::from_chars(reply.text->data(), last, size);
+    if (error != std::errc() || digits_end != last || size > static_cast<int64_t>(max_value)) fail_nonsense();
+    reply.text.reset();
+    if (size >= 0) {
+      end += static_cast<size_t>(size) + 2;
+      while (received_.size() < end) receive_more(deadline);
+      reply.text = received_.substr(line_end + 2, static_cast<size_t>(size));
     }
-    default: break;
+  } else if (reply.kind != '+' && reply.kind != ':' && reply.kind != '-') {
+    fail_nonsense();
   }
-  throw SocketError("its answer is not that of a Redis server");
+  received_.erase(0, end);
+  return reply;
 }
 
-std::string RedisStore::line(const Deadline& deadline) {
-  size_t end;
-  while ((end = received_.find("\r\n")) == received_.npos) {
-    if (received_.size() > 4096) throw SocketError("its answer is not that of a Redis server");
+size_t RedisStore::find_line_end(const Deadline& deadline) {
+  for (;;) {
+    if (const size_t end = received_.find("\r\n"); end != received_.npos) return end;
+    if (received_.size() > 4096) fail_nonsense();
     receive_more(deadline);
   }
-  std::string text = received_.substr(0, end);
-  received_.erase(0, end + 2);
-  return text;
-}
-
-std::string RedisStore::bytes(size_t count, const Deadline& deadline) {
-  while (received_.size() < count) receive_more(deadline);
-  std::string text = received_.substr(0, count);
-  received_.erase(0, count);
-  return text;
 }
 
 void RedisStore::receive_more(const Deadline& deadline) {

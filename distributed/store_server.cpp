@@ -60,6 +60,10 @@ struct Client {
 
   /// Whether the next request may be looked at: one after the other.
   bool is_free() const { return !waiting && out.empty() && !ended; }
+  /// Whether it has come already, as it may while the one before waits.
+  bool has_request() const {
+    return is_free() && in.size() >= header_size && in.size() - header_size >= read_length(in);
+  }
 };
 
 }  // namespace
@@ -172,7 +176,7 @@ void StoreServer::State::run() {
 double StoreServer::State::next_deadline() const {
   double seconds = accept_again.passed() ? 3600 : accept_again.left();
   for (const Client& client : clients) {
-    if (client.ended) return 0;
+    if (client.ended || client.has_request()) return 0;
     if (client.waiting) seconds = std::min(seconds, client.waiting->until.left());
     if (!client.known) seconds = std::min(seconds, client.introduce.left());
   }
@@ -207,10 +211,10 @@ bool StoreServer::State::make_room() {
 }
 
 void StoreServer::State::serve(Client& client, short events) {
-  if (client.ended || events == 0) return;
-  if (!client.out.empty()) {
+  if (client.ended) return;
+  if (events != 0 && !client.out.empty()) {
     flush(client);
-  } else if (client.is_free()) {
+  } else if (events != 0 && client.is_free()) {
     receive(client);
   }
   handle_requests(client);

@@ -154,12 +154,4 @@ size_t Connection::receive_some(char* bytes, size_t size, const Deadline& deadli
   }
 }
 
-void Connection::receive(char* bytes, size_t size, const Deadline& deadline) const {
-  while (size > 0) {
-    const size_t received = receive_some(bytes, size, deadline);
-    bytes += received;
-    size -= received;
-  }
-}
-
 }  // namespace gradus::dist::detail

@@ -37,10 +37,13 @@ class TcpStore final : public StoreKind {
   /// The answer's value, or nothing for Answer::none. The server has the options' timeout, or `waiting` seconds.
   std::optional<std::string> call(Ask ask, const std::string& key, std::initializer_list<std::string_view> fields,
                                   double waiting = -1);
-  std::string receive_answer(const Deadline& deadline) const;
+  std::string receive_answer(const Deadline& deadline);
+  void receive_until(size_t size, const Deadline& deadline);
 
   Connection connection_;
-  std::string lost_;  // why there is no connection any more
+  std::string received_;  // and not yet read
+  int owed_ = 0;          // answers that will come, also those that were waited for too long
+  std::string lost_;      // why there is no connection any more
 };
 
 TcpStore::TcpStore(const std::string& url, const StoreOptions& options) : StoreKind(url, options) {
@@ -69,15 +72,21 @@ std::optional<std::string> TcpStore::call(Ask ask, const std::string& key,
   if (!connection_) fail(key, lost_, CommError::Kind::peer_lost);
   const Deadline deadline(waiting < 0 ? options_.timeout : waiting + grace);
   std::string answer;
+  bool asked = false;
   try {
     connection_.send(message(ask, fields), deadline);
-    answer = receive_answer(deadline);
+    asked = true;
+    for (++owed_; owed_ > 0; --owed_) answer = receive_answer(deadline);
   } catch (const SocketError& error) {
-    connection_.end();  // an answer that comes late would be taken for that to the next request
-    lost_ = fmt::format("{}; {}", error.what(),
-                        ask == Ask::hello ? "is that the job's store? A server of something else ends such a connection"
-                                          : "the launcher, or rank 0 that serves the store, may have ended");
-    fail(key, lost_, error.timed_out ? CommError::Kind::timeout : CommError::Kind::peer_lost);
+    const std::string reason =
+        fmt::format("{}; {}", error.what(),
+                    ask == Ask::hello ? "is that the job's store? A server of something else ends such a connection"
+                                      : "the launcher, or rank 0 that serves the store, may have ended");
+    // A server that is late is not gone: to hang up would carry out the will.
+    if (asked && error.timed_out) fail(key, reason, CommError::Kind::timeout);
+    connection_.end();
+    lost_ = reason;
+    fail(key, reason, error.timed_out ? CommError::Kind::timeout : CommError::Kind::peer_lost);
   }
   const auto kind = static_cast<Answer>(answer[0]);
   if (kind == Answer::none) return {};
@@ -85,19 +94,25 @@ std::optional<std::string> TcpStore::call(Ask ask, const std::string& key,
   return answer.substr(1);
 }
 
-std::string TcpStore::receive_answer(const Deadline& deadline) const {
-  char header[header_size];
-  connection_.receive(header, header_size, deadline);
-  const size_t length = read_length({header, header_size});
+std::string TcpStore::receive_answer(const Deadline& deadline) {
+  receive_until(header_size, deadline);
+  const size_t length = read_length(received_);
   if (length < 1 || length > max_message) throw SocketError("its answer is not that of a store");
-  std::string body(length, '\0');
-  connection_.receive(body.data(), length, deadline);
+  receive_until(header_size + length, deadline);
+  const std::string body = received_.substr(header_size, length);
+  received_.erase(0, header_size + length);
   std::string_view rest = std::string_view(body).substr(1);
   const auto kind = static_cast<Answer>(body[0]);
   const auto value = take_field(rest);
   if (kind < Answer::done || kind > Answer::refused || !value || !rest.empty())
     throw SocketError("its answer is not that of a store");
   return body.substr(0, 1).append(*value);
+}
+
+// What has come stays when the deadline passes in the middle of an answer.
+void TcpStore::receive_until(size_t size, const Deadline& deadline) {
+  char buffer[16 << 10];
+  while (received_.size() < size) received_.append(buffer, connection_.receive_some(buffer, sizeof buffer, deadline));
 }
 
 std::string TcpStore::get(const std::string& key, double timeout) {

@@ -397,6 +397,37 @@ TEST_CASE("a server that is gone, or does not answer, is an error in time") {
   CHECK(now() - start < 1.3);
 }
 
+TEST_CASE("a server that is late is not lost: the store works on, and no will is carried out") {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t server = fork();
+  if (server == 0) {
+    alarm(60);
+    const StoreServer late("127.0.0.1", 0, "");
+    const int port = late.port();
+    (void)!::write(ends[1], &port, sizeof port);
+    for (;;) pause();
+  }
+  int port = 0;
+  REQUIRE(read(ends[0], &port, sizeof port) == sizeof port);
+  const std::string url = fmt::format("tcp://127.0.0.1:{}", port);
+  const Box<Store> store = open_store(url, {.timeout = 20}), hasty = open_store(url, {.timeout = 0.1});
+  CHECK(store->leave_will("will", "I am gone"));
+  store->set("x", "1");
+  kill(server, SIGSTOP);
+  REQUIRE(waitpid(server, nullptr, WUNTRACED) == server);  // it does stand still
+  CHECK(error_of([&] { store->get("y", 0.1); }).kind == CommError::Kind::timeout);
+  for (int i = 0; i < 3; ++i) CHECK(error_of([&] { hasty->add("n", 1); }).kind == CommError::Kind::timeout);
+  kill(server, SIGCONT);
+  CHECK(store->find("x") == "1");  // not the answer that store->get() did not wait for
+  CHECK(store->get("n", 20) == "3");
+  CHECK(store->add("n", 1) == 4);
+  CHECK_FALSE(store->find("will"));
+  kill(server, SIGKILL);
+  waitpid(server, nullptr, 0);
+  for (const int end : ends) close(end);
+}
+
 TEST_CASE("a server without descriptors serves those it has") {
   const Site site("tcp");
   const Box<Store> store = site.open("");

@@ -174,9 +174,11 @@ void Job::poll() {
     if (const auto word = store_->find(abort_key(env.attempt))) return fail(decode_abort(*word));
     if (!answered_ && store_->find(key("roll"))) answer_roll_call();
   } catch (const std::exception& error) {
-    // Connections between the ranks still tell of most failures, deadlines of all.
+    // Connections between the ranks still tell of most failures, deadlines of all. A store that is only late may be
+    // there again soon, but each look at it costs the watch seconds.
     gradus::detail::log()->warn("rank {} cannot look for failures of other ranks: {}", env.rank, error.what());
-    next_poll_ = Deadline(30);
+    const auto* const own = dynamic_cast<const CommError*>(&error);
+    next_poll_ = Deadline(own && own->kind == CommError::Kind::timeout ? 5 : 30);
   }
 }
 

@@ -52,7 +52,6 @@ class Connection {
   void send(std::string_view bytes, const Deadline& deadline) const;
   /// At least one byte and at most `size`; how many.
   size_t receive_some(char* bytes, size_t size, const Deadline& deadline) const;
-  void receive(char* bytes, size_t size, const Deadline& deadline) const;
   void end() { fd_.reset(); }
 
  private:
