@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <latch>
 #include <random>
 #include <set>
 #include <sstream>
@@ -419,6 +421,34 @@ TEST_CASE("keys left over from an earlier job are noticed") {
   run_ranks(2, "ranks: fail to start",
             {.store = url, .variables = {{"TEST_TIMEOUT", "2"}, {"TEST_WANT", "has come to the store"}}});
   run_ranks(2, "ranks: start", {.store = url, .variables = {{"GRADUS_RESTART_COUNT", "1"}}});
+}
+
+// ---- several failures at once
+
+TEST_CASE("whoever tells of a failure comes back when all groups have failed, also where another was first") {
+  if (!can_have_ranks()) return;
+  constexpr int threads = 8;
+  std::atomic<int> begun{0};
+  for (int round = 0; round < 8; ++round) {
+    ThreadRanks ranks(2);
+    std::latch all_there(threads);
+    const auto fail = [&](ProcessGroup& group) {
+      all_there.arrive_and_wait();
+      group.handle()->fail("there is no going on");
+      try {
+        (void)group.all_reduce(ones({4}));
+        ++begun;
+      } catch (const CommError&) {
+      }
+    };
+    ranks.run([&](ProcessGroup& group) {
+      if (group.rank() != 0) return;
+      std::vector<std::thread> running;
+      for (int i = 0; i < threads; ++i) running.emplace_back([&] { fail(group); });
+      for (std::thread& thread : running) thread.join();
+    });
+  }
+  CHECK(begun == 0);
 }
 
 // ---- a stranger

@@ -21,7 +21,7 @@ class Group final : public RefCounted {
   void close();
   /// This rank cannot go on as the others expect: all groups of the job end on every rank, with a CommError (aborted)
   /// that says why.
-  void fail(const std::string& why);
+  GRADUS_API void fail(const std::string& why);
 
   const Env env;
   const int rank = 0, size = 1;

@@ -46,7 +46,7 @@ Job::~Job() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  changed_.notify_all();
   watch_.join();
 }
 
@@ -132,13 +132,14 @@ CommError Job::tell(const CommError& why) noexcept {
 // The word is in the store before the connections end: so the others learn the reason, not only the consequence.
 void Job::fail(const CommError& why) noexcept {
   {
-    const std::lock_guard lock(mutex_);
-    if (failing_) return;
-    failing_ = true;
+    std::unique_lock lock(mutex_);
+    // A channel's thread that came late would end, and with it what only that thread knows of: the running operation.
+    if (std::exchange(failing_, true)) return changed_.wait(lock, [this] { return error_.has_value(); });
   }
   const CommError first = tell(why);
   const std::lock_guard lock(mutex_);
   error_.emplace(first);
+  changed_.notify_all();
   for (Channel* channel : channels_) {
     try {
       channel->fail(first);
@@ -158,7 +159,7 @@ void Job::leave() noexcept {
 
 void Job::watch() {
   std::unique_lock lock(mutex_);
-  while (!wake_.wait_for(lock, std::chrono::duration<double>(tick), [this] { return stopping_; })) {
+  while (!changed_.wait_for(lock, std::chrono::duration<double>(tick), [this] { return stopping_; })) {
     if (failing_) continue;
     lock.unlock();
     poll();

@@ -41,7 +41,7 @@ class Job final : public RefCounted {
   /// The others learn that a channel ends here in good order, after the operation `done`.
   void tell_left(const std::string& channel, int64_t done) noexcept;
   /// Tells all ranks and fails all groups here; `why` names ranks of the job. Only the first failure of all ranks
-  /// counts.
+  /// counts; who comes later waits until all groups have failed.
   void fail(const CommError& why) noexcept;
 
  private:
@@ -62,7 +62,7 @@ class Job final : public RefCounted {
   std::optional<StoreServer> server_;
   Box<Store> store_;  // for the watch and for failures; it carries the will
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable changed_;
   std::vector<Channel*> channels_;
   std::optional<CommError> error_;
   bool failing_ = false, stopping_ = false, answered_ = false;
