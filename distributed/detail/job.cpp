@@ -41,14 +41,7 @@ Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), addre
   watch_ = std::thread([this] { watch(); });
 }
 
-Job::~Job() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  watch_.join();
-}
+Job::~Job() { end_watch(); }
 
 Box<Store> Job::open_store(const std::string& prefix) const {
   return dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/" + key(prefix), .timeout = timeout});
@@ -108,8 +101,8 @@ void Job::remove(Channel& channel) {
     const std::lock_guard lock(mutex_);
     std::erase(channels_, &channel);
     if (!channels_.empty()) return;
-    stopping_ = true;
   }
+  end_watch();  // it looks into the store
   leave();
 }
 
@@ -133,7 +126,7 @@ CommError Job::tell(const CommError& why) noexcept {
 void Job::fail(const CommError& why) noexcept {
   {
     std::unique_lock lock(mutex_);
-    // A channel's thread that came late would end, and with it what only that thread knows of: the running operation.
+    // Else a channel's thread that comes late would end, and let go of the running operation before it has failed.
     if (std::exchange(failing_, true)) return changed_.wait(lock, [this] { return error_.has_value(); });
   }
   const CommError first = tell(why);
@@ -156,6 +149,15 @@ void Job::leave() noexcept {
 }
 
 // ---- the watch
+
+void Job::end_watch() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (watch_.joinable()) watch_.join();
+}
 
 void Job::watch() {
   std::unique_lock lock(mutex_);

@@ -52,6 +52,7 @@ class Job final : public RefCounted {
   void leave() noexcept;
   CommError tell(const CommError& why) noexcept;
   void watch();
+  void end_watch();
   void poll();
   void answer_roll_call();
   void look_at_channels();
