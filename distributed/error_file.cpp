@@ -4,15 +4,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <exception>
 
-#include <nlohmann/json.hpp>
-
-#include <gradus/core/error.h>
+#include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/fd.h>
 
 namespace gradus::dist::detail {
@@ -21,33 +18,11 @@ namespace {
 std::atomic<int> rank_of_process{0};
 std::atomic<std::terminate_handler> handler_before{nullptr};
 
-const char* name(CommError::Kind kind) {
-  constexpr std::array names = {"setup", "timeout", "peer_lost", "mismatch", "aborted"};
-  return names[static_cast<size_t>(kind)];
-}
-
-[[noreturn]] void write_and_end() {
-  try {
-    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
-  } catch (const CommError& error) {
-    write_error_file(rank_of_process, error.what(), name(error.kind));
-  } catch (const std::exception& error) {
-    write_error_file(rank_of_process, error.what());
-  } catch (...) {
-    write_error_file(rank_of_process, "an exception that is no std::exception");
-  }
-  if (const std::terminate_handler before = handler_before) before();
-  std::abort();
-}
-
-}  // namespace
-
-void write_error_file(int rank, const std::string& message, const char* kind) noexcept {
+void write(const Failure& words) noexcept {
   try {
     const char* const path = std::getenv("GRADUS_ERROR_FILE");
     if (!path || !*path) return;
-    const nlohmann::json words = {{"rank", rank}, {"message", message}, {"kind", kind}};
-    const std::string text = words.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string text = words.text();
     const Fd fd(::open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!fd) return;
     for (size_t done = 0; done < text.size();) {
@@ -59,7 +34,23 @@ void write_error_file(int rank, const std::string& message, const char* kind) no
   }
 }
 
-void write_uncaught_errors(int rank) {
+[[noreturn]] void write_and_end() {
+  try {
+    if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const CommError& error) {
+    write({rank_of_process, error.kind, error.what()});
+  } catch (const std::exception& error) {
+    write({rank_of_process, {}, error.what()});
+  } catch (...) {
+    write({rank_of_process, {}, "an exception that is no std::exception"});
+  }
+  if (const std::terminate_handler before = handler_before) before();
+  std::abort();
+}
+
+}  // namespace
+
+void write_uncaught_errors(int rank) noexcept {
   rank_of_process = rank;
   const std::terminate_handler before = std::set_terminate(write_and_end);
   if (before != write_and_end) handler_before = before;

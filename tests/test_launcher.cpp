@@ -5,6 +5,7 @@
 #include "launcher.h"
 
 #include <gradus/core/error.h>
+#include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/error_file.h>
 #include <gradus/distributed/env.h>
 #include <gradus/distributed/heartbeat.h>
@@ -82,6 +83,32 @@ TEST_CASE("whom the groups accuse is to blame") {
   unsetenv("ACCUSED");
   CHECK(gone.code == 7);
   CHECK_THAT(gone.err, ContainsSubstring("rank 1 failed: exit 7"));
+}
+
+TEST_CASE("when the groups know nobody to blame, a failure that explains itself counts") {
+  const Result result = run(worker({"--nproc", "2"}, "[.blames_nobody]"));
+  CHECK(result.code == 7);
+  CHECK_THAT(result.err, ContainsSubstring("rank 1 failed: exit 7") && ContainsSubstring("*    1  "));
+  // It left no words: those of the groups are told.
+  CHECK_THAT(result.err, ContainsSubstring("the groups failed: no rank is missing"));
+}
+
+TEST_CASE("what is told of a failure, and what is not understood") {
+  using dist::detail::Failure;
+  const auto same = Failure::parse(Failure{3, CommError::Kind::mismatch, "ranks \"differ\""}.text());
+  REQUIRE(same);
+  CHECK(same->rank == 3);
+  CHECK(same->kind == CommError::Kind::mismatch);
+  CHECK(same->message == "ranks \"differ\"");
+  CHECK_FALSE(Failure::parse(Failure{0, {}, "x"}.text())->kind);
+  for (const char* text : {"", "[]", "{}", "{\"message\":1}", "{\"rank\":1,\"kind\":\"timeout\"}"})
+    CHECK_FALSE(Failure::parse(text));
+  for (const char* rank : {"-2", "4294967297", "18446744073709551615", "1.5", "\"1\"", "null"}) {
+    const auto odd = Failure::parse(fmt::format(R"({{"rank": {}, "kind": "odd", "message": "x"}})", rank));
+    REQUIRE(odd);
+    CHECK(odd->rank == -1);
+    CHECK_FALSE(odd->kind);
+  }
 }
 
 TEST_CASE("the table tells of each rank, and what the first to fail said") {
@@ -360,6 +387,21 @@ TEST_CASE("worker: rank 0 accuses rank 1 and ends", "[.accuses]") {
   }
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 10});
   store->set("abort/0", R"({"rank": 1, "kind": "timeout", "message": "rank 1 does not answer"})");
+  _exit(3);
+}
+
+TEST_CASE("worker: rank 0 cannot say why its group failed, rank 1 ends after it", "[.blames_nobody]") {
+  const dist::Env env = dist::Env::detect();
+  const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 20});
+  if (env.rank == 1) {
+    const int other = std::stoi(store->get("rank 0", 20));
+    comes_true([&] { return kill(other, 0) != 0; });  // the launcher has seen its end
+    _exit(7);
+  }
+  const dist::detail::Failure failure{-1, CommError::Kind::timeout, "no rank is missing"};
+  store->set(dist::detail::abort_key(0), failure.text());
+  write_file(std::getenv("GRADUS_ERROR_FILE"), failure.text());
+  store->set("rank 0", std::to_string(getpid()));
   _exit(3);
 }
 

@@ -1,9 +1,11 @@
-// The abort word to JSON and back.
+// Failures to JSON and back.
 #include <gradus/distributed/detail/abort_word.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <iterator>
+#include <limits>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -16,28 +18,37 @@ constexpr std::array<std::string_view, 5> kinds = {"setup", "timeout", "peer_los
 
 }  // namespace
 
-std::string abort_key(int attempt) { return fmt::format("abort/{}", attempt); }
-
-std::string encode_abort(const CommError& error) {
-  const nlohmann::json word = {
-      {"rank", error.rank}, {"kind", kinds[static_cast<size_t>(error.kind)]}, {"message", error.what()}};
-  return word.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+std::string Failure::text() const {
+  nlohmann::json json = {{"rank", rank}, {"message", message}};
+  if (kind) json["kind"] = kinds[static_cast<size_t>(*kind)];
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-CommError decode_abort(const std::string& word) {
-  const nlohmann::json json = nlohmann::json::parse(word, nullptr, false);
-  int rank = -1;
-  auto kind = CommError::Kind::peer_lost;
-  std::string message = "a process of the job failed";
-  if (json.is_object()) {
-    if (const auto it = json.find("rank"); it != json.end() && it->is_number_integer()) rank = it->get<int>();
-    if (const auto it = json.find("message"); it != json.end() && it->is_string()) message = it->get<std::string>();
-    if (const auto it = json.find("kind"); it != json.end() && it->is_string()) {
-      const auto found = std::find(kinds.begin(), kinds.end(), it->get<std::string>());
-      if (found != kinds.end()) kind = static_cast<CommError::Kind>(std::distance(kinds.begin(), found));
-    }
+std::optional<Failure> Failure::parse(const std::string& text) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return {};
+  Failure failure;
+  const auto message = json.find("message");
+  if (message == json.end() || !message->is_string()) return {};
+  failure.message = message->get<std::string>();
+  if (const auto rank = json.find("rank"); rank != json.end() && rank->is_number_integer()) {
+    const auto number = rank->get<int64_t>();
+    if (number >= 0 && number <= std::numeric_limits<int>::max()) failure.rank = static_cast<int>(number);
   }
-  return CommError(message, kind, rank);
+  if (const auto kind = json.find("kind"); kind != json.end() && kind->is_string()) {
+    const auto found = std::find(kinds.begin(), kinds.end(), kind->get<std::string>());
+    if (found != kinds.end()) failure.kind = static_cast<CommError::Kind>(std::distance(kinds.begin(), found));
+  }
+  return failure;
+}
+
+std::string abort_key(int attempt) { return fmt::format("abort/{}", attempt); }
+
+std::string encode_abort(const CommError& error) { return Failure{error.rank, error.kind, error.what()}.text(); }
+
+CommError decode_abort(const std::string& word) {
+  const Failure failure = Failure::parse(word).value_or(Failure{-1, {}, "a process of the job failed"});
+  return CommError(failure.message, failure.kind.value_or(CommError::Kind::peer_lost), failure.rank);
 }
 
 }  // namespace gradus::dist::detail

@@ -15,7 +15,6 @@
 #include <filesystem>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <gradus/core/error.h>
 
@@ -29,6 +28,14 @@ namespace {
 constexpr double second_thoughts = 1;
 /// EX_TEMPFAIL: the program was told to stop, has saved, and wants to go on when its place is its own again.
 constexpr int queue_again = 75;
+
+using dist::detail::Failure;
+using Kind = CommError::Kind;
+
+/// Whether a worker only noticed that another one was gone, or hung: that one is to blame.
+bool tells_of_another(const Failure& words) {
+  return words.kind == Kind::peer_lost || words.kind == Kind::aborted || words.kind == Kind::timeout;
+}
 
 }  // namespace
 
@@ -110,8 +117,6 @@ Launch Attempt::launch_of(const Worker& worker) const {
   return launch;
 }
 
-std::string Attempt::abort_key() const { return fmt::format("abort/{}", plan_.round); }
-
 std::string Attempt::log_of(const Worker& worker) const {
   if (options_.redirect.empty()) return "";
   return fmt::format("{}/{}/rank{}.log", options_.redirect, plan_.round, worker.rank());
@@ -183,31 +188,28 @@ void Attempt::judge() {
   if (verdict_ || failed_.empty()) return;
   if (!judgement_) judgement_.emplace(second_thoughts);
   const bool must_decide = judgement_->passed() || (!is_any_running() && plan_.nodes.size() == 1);
-  const auto accusation = this->accusation();
-  const auto accused = std::find_if(workers_.begin(), workers_.end(), [&](const Worker& worker) {
-    return accusation && worker.rank() == accusation->rank;
-  });
+  const auto word = abort_word();
+  const bool accuses = word && word->rank >= 0;
+  const auto accused = std::find_if(workers_.begin(), workers_.end(),
+                                    [&](const Worker& worker) { return accuses && worker.rank() == word->rank; });
   if (accused != workers_.end()) {
     if (accused->has_failed()) return blame_end_of(*accused);
     if (!must_decide) return;
     accused->signal(SIGKILL);  // it hangs, and would not hear SIGTERM
-    return blame(*accused, accusation->message, failed_.front()->exit_code());
+    return blame(*accused, word->message, failed_.front()->exit_code());
   }
   const auto cause = std::find_if(failed_.begin(), failed_.end(), [](const Worker* worker) {
     const auto words = worker->last_words();
-    return !words || !words->is_consequence;
+    return !words || !tells_of_another(*words);
   });
-  if (!accusation && cause != failed_.end()) return blame_end_of(**cause);
+  if (!accuses && cause != failed_.end()) return blame_end_of(**cause);
   if (must_decide) blame_end_of(*failed_.front());
 }
 
-/// What the workers' groups wrote when they failed: which rank they found gone, or did not get an answer from.
-std::optional<Attempt::Accusation> Attempt::accusation() const {
-  const auto word = store_->find(abort_key());
-  const nlohmann::json json = word ? nlohmann::json::parse(*word, nullptr, false) : nlohmann::json();
-  if (!json.is_object() || !json.contains("rank") || !json["rank"].is_number_integer()) return {};
-  if (!json.contains("message") || !json["message"].is_string()) return {};
-  return Accusation{json["rank"].get<int>(), json["message"].get<std::string>()};
+/// What the workers' groups agreed on when they failed: what happened, and which rank is to blame if they know.
+std::optional<Failure> Attempt::abort_word() const {
+  const auto word = store_->find(dist::detail::abort_key(plan_.round));
+  return word ? Failure::parse(*word) : std::nullopt;
 }
 
 void Attempt::blame_end_of(const Worker& worker) {
@@ -216,14 +218,22 @@ void Attempt::blame_end_of(const Worker& worker) {
 
 void Attempt::blame(const Worker& worker, std::string message, int code) {
   Verdict verdict{code, worker.rank(), std::move(message), !asked_to_stop_ && code != queue_again, ""};
-  if (const auto words = worker.last_words()) verdict.words = words->message;
+  verdict.words = words_about(worker, verdict.message);
   declare(verdict);
+}
+
+/// What the worker said itself; else why its groups failed: it may have caught the error that told it so. That a
+/// process is gone is no news.
+std::string Attempt::words_about(const Worker& worker, const std::string& known) const {
+  if (const auto own = worker.last_words()) return fmt::format("rank {} said: {}", worker.rank(), own->message);
+  const auto word = abort_word();
+  if (!word || word->kind == Kind::peer_lost || word->message == known) return "";
+  return fmt::format("the groups failed: {}", word->message);
 }
 
 /// Tells everybody that the attempt has failed. Another machine may have been first: then its word counts.
 void Attempt::declare(const Verdict& mine) {
-  const nlohmann::json word = {{"rank", mine.rank}, {"kind", "peer_lost"}, {"message", mine.message}};
-  store_->set_once(abort_key(), word.dump());  // for the workers' groups
+  store_->set_once(dist::detail::abort_key(plan_.round), Failure{mine.rank, Kind::peer_lost, mine.message}.text());
   accept(Verdict::parse(store_->set_once(end_key(plan_), mine.text())));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/deadline.h>
 
 #include "end_watch.h"
@@ -28,23 +29,19 @@ class Attempt {
 
  private:
   using Deadline = dist::detail::Deadline;
-  struct Accusation {
-    int rank;
-    std::string message;
-  };
 
   void start(std::vector<Source>& sources);
   Launch launch_of(const Worker& worker) const;
   std::string log_of(const Worker& worker) const;
-  std::string abort_key() const;  // the one that the workers' groups know
   void step(EndWatch& watch);
   double next_event() const;
   void handle_signals();
   void reap();
   void judge();
-  std::optional<Accusation> accusation() const;
+  std::optional<dist::detail::Failure> abort_word() const;
   void blame_end_of(const Worker& worker);
   void blame(const Worker& worker, std::string message, int code);
+  std::string words_about(const Worker& worker, const std::string& known) const;
   void declare(const Verdict& mine);
   void accept(const Verdict& verdict);
   void finish_well();

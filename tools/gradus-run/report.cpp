@@ -26,7 +26,7 @@ std::string report(const Verdict& verdict, const Rows& rows, int attempts) {
   for (const Row& row : rows)
     text += line(row.rank == verdict.rank ? '*' : ' ', row.rank, row.host, host, row.ending, ending, row.last_step,
                  step, row.log);
-  if (!verdict.words.empty()) text += fmt::format("rank {} said: {}\n", verdict.rank, verdict.words);
+  if (!verdict.words.empty()) text += verdict.words + '\n';
   return text;
 }
 

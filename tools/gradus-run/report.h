@@ -18,7 +18,7 @@ struct Row {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Row, rank, host, ending, last_step, log)
 using Rows = std::vector<Row>;
 
-/// The table, with a mark at the rank that failed first, and its last words.
+/// The table, with a mark at the rank that failed first, and what was said.
 std::string report(const Verdict& verdict, const Rows& rows, int attempts);
 
 }  // namespace gradus::run

@@ -12,7 +12,7 @@ struct Verdict {
   int rank = -1;          // who failed first; -1 when nobody knows, or nobody did
   std::string message;    // what happened, in a few words
   bool may_help = false;  // starting again
-  std::string words;      // what the worker said itself, if anything
+  std::string words;      // what it or its groups said themselves, if anything
 
   bool failed() const { return code != 0; }
 

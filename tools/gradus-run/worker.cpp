@@ -17,7 +17,6 @@
 #include <system_error>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace gradus::run {
 namespace {
@@ -129,17 +128,13 @@ std::string Worker::ending() const {
   return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", WTERMSIG(*status_));
 }
 
-std::optional<LastWords> Worker::last_words() const {
+std::optional<dist::detail::Failure> Worker::last_words() const {
   std::ifstream file(error_file(), std::ios::binary);
   if (!file) return {};
   std::string text(64 << 10, '\0');  // a message that is longer is no JSON then, and left out
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
-  const nlohmann::json words = nlohmann::json::parse(text, nullptr, false);
-  if (!words.is_object() || !words.contains("message") || !words["message"].is_string()) return {};
-  const auto kind = words.find("kind");
-  const bool is_consequence = kind != words.end() && (*kind == "peer_lost" || *kind == "aborted" || *kind == "timeout");
-  return LastWords{words["message"].get<std::string>(), is_consequence};
+  return dist::detail::Failure::parse(text);
 }
 
 bool Worker::is_stopped() const {

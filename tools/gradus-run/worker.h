@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <gradus/distributed/detail/abort_word.h>
+
 #include "output.h"
 #include "pulse.h"
 
@@ -19,13 +21,6 @@ struct Launch {
   std::vector<std::string> command;
   std::vector<std::pair<std::string, std::string>> variables;  // beside the launcher's own
   std::optional<cpu_set_t> cores;
-};
-
-/// Last words of a worker (distributed/detail/error_file.h).
-struct LastWords {
-  std::string message;
-  /// It only noticed that another one was gone: that one is to blame.
-  bool is_consequence = false;
 };
 
 class Worker {
@@ -48,7 +43,8 @@ class Worker {
   int exit_code() const;
   /// "exit 3", "SIGKILL", "running".
   std::string ending() const;
-  std::optional<LastWords> last_words() const;
+  /// What it left behind when it failed (distributed/detail/error_file.h).
+  std::optional<dist::detail::Failure> last_words() const;
   const Pulse& pulse() const { return pulse_; }
   /// Whether it was stopped (SIGSTOP, a debugger).
   bool is_stopped() const;
