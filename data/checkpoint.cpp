@@ -17,7 +17,7 @@
 #include <gradus/core/factories.h>
 #include <gradus/data/detail/checkpoint_folder.h>
 #include <gradus/data/detail/checkpoint_restore.h>
-#include <gradus/data/detail/checkpoint_share.h>
+#include <gradus/data/detail/checkpoint_save.h>
 #include <gradus/data/detail/together.h>
 #include <gradus/data/display/interrupt.h>
 #include <gradus/distributed/heartbeat.h>
@@ -29,7 +29,6 @@ namespace fs = std::filesystem;
 using detail::Manifest;
 using detail::together;
 constexpr const char* op = "Checkpointer";
-constexpr uint64_t slack = 1 << 20;  // bytes of a rank for header, manifest and the file system's own
 
 /// Signals that came to any rank, told to all of them by an all-reduce that is begun in one step and read in the next:
 /// no step waits for it, and all ranks stop at the same one.
@@ -63,57 +62,13 @@ class SharedInterrupt {
   dist::Work told_;
 };
 
-/// Saves what `share` returns, atomically. Throws CheckpointError on all ranks when one of them fails, and leaves what
-/// was there.
-void write_checkpoint(const dist::ProcessGroup& group, const fs::path& folder, int64_t step,
-                      const std::function<detail::Share()>& share, int64_t keep) {
-  const bool first = group.rank() == 0;
-  const auto by_first = [&](const std::function<std::string()>& work) {
-    return together(group, [&] { return first ? work() : std::string(); }).front();
-  };
-  fs::path temporary = detail::temporary_path(folder, step);
-  try {
-    detail::Share own;
-    const auto needs = together(group, [&] {
-      own = share();
-      return fmt::format("{} {:08x}", own.bytes() + slack, own.common);
-    });
-    const std::string name = by_first([&] {
-      uint64_t needed = 0;
-      for (const std::string& text : needs) {
-        needed += std::stoull(text);
-        GRADUS_CHECK(text.substr(text.find(' ')) == needs[0].substr(needs[0].find(' ')), IoError,
-                     "ranks have other things to save than this one, or tensors of other shapes");
-      }
-      detail::check_space(folder, needed);
-      detail::make_folder(temporary);
-      return temporary.filename().string();
-    });
-    temporary = folder / name;  // rank 0's
-    const auto files =
-        together(group, [&] { return to_text(detail::write_share(temporary, step, group.rank(), group.size(), own)); });
-    by_first([&] {
-      std::vector<Manifest> manifests;
-      for (const std::string& text : files) manifests.push_back(detail::parse_manifest(text));
-      detail::write_manifest(temporary, merge(std::move(manifests)));
-      detail::publish(temporary, detail::checkpoint_path(folder, step));
-      detail::prune(folder, keep, step);
-      return std::string();
-    });
-  } catch (const IoError& error) {
-    std::error_code ignored;
-    if (first) fs::remove_all(temporary, ignored);
-    throw CheckpointError(
-        fmt::format("{}: step {} was not saved: {}; what was saved before is untouched", op, step, error.what()));
-  }
-}
-
-/// Steps of the checkpoints that rank 0 sees, newest first.
+/// Steps of the checkpoints that rank 0 sees, newest first. One that a broken-off save has moved aside is among them.
 std::vector<int64_t> candidates(const dist::ProcessGroup& group, const fs::path& folder) try {
-  const std::string text =
-      together(group, [&] {
-        return group.rank() == 0 ? fmt::format("{}", fmt::join(detail::steps_in(folder), " ")) : "";
-      }).front();
+  const std::string text = together(group, [&] {
+                             if (group.rank() != 0) return std::string();
+                             detail::recover(folder);
+                             return fmt::format("{}", fmt::join(detail::steps_in(folder), " "));
+                           }).front();
   std::vector<int64_t> steps;
   for (const char* at = text.c_str(); *at != '\0';) {
     char* end = nullptr;
@@ -133,6 +88,7 @@ struct Checkpointer::State {
   CheckpointerOptions options;
   dist::ProcessGroup group;  // of the same ranks, but for saving alone: a writer's exchanges meet nobody else's
   std::optional<SharedInterrupt> interrupt;
+  std::vector<int64_t> damaged;  // newer than the one that was resumed from
   bool stopped = false;
   std::thread writer;
   std::exception_ptr failure;
@@ -147,12 +103,16 @@ struct Checkpointer::State {
     failed = false;
     if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
   }
+  void write(int64_t step, const std::function<detail::Share()>& share) {
+    std::erase(damaged, step);  // replaced
+    save_together(group, {folder, step, options.keep, damaged}, share);
+    damaged.clear();
+  }
   /// `copied`: this rank's share, or why there is none, which the others have to learn, too.
   void write_behind(int64_t step, std::future<detail::Share> copied) {
     writer = std::thread([this, step, copy = std::move(copied)]() mutable {
       try {
-        write_checkpoint(
-            group, folder, step, [&] { return copy.get(); }, options.keep);
+        write(step, [&] { return copy.get(); });
       } catch (...) {
         failure = std::current_exception();
         failed = true;
@@ -220,6 +180,7 @@ int64_t Checkpointer::resume_all(const std::vector<Stateful*>& things) {
   s.collect();
   const int rank = s.group.rank(), ranks = s.group.size();
   const std::vector<int64_t> steps = candidates(s.group, s.folder);
+  std::vector<int64_t> damaged;
   for (const int64_t step : steps) {
     const fs::path place = detail::checkpoint_path(s.folder, step);
     Manifest manifest;
@@ -230,6 +191,7 @@ int64_t Checkpointer::resume_all(const std::vector<Stateful*>& things) {
       });
     } catch (const IoError& error) {
       if (rank == 0) gradus::detail::log()->warn("{}: {} is damaged and skipped: {}", op, place.string(), error.what());
+      damaged.push_back(step);
       continue;
     }
     try {
@@ -240,6 +202,7 @@ int64_t Checkpointer::resume_all(const std::vector<Stateful*>& things) {
     } catch (const IoError& error) {
       throw CheckpointError(fmt::format("{}: {} does not fit this program: {}", op, place.string(), error.what()));
     }
+    s.damaged = std::move(damaged);
     return step;
   }
   GRADUS_CHECK(steps.empty(), CheckpointError, "{}: all {} checkpoints in {} are damaged; remove them to begin anew",
@@ -273,8 +236,7 @@ void Checkpointer::save_all(int64_t steps_done, const std::vector<Stateful*>& th
   State& s = *state_;
   dist::heartbeat(steps_done, "save");
   s.collect();
-  write_checkpoint(
-      s.group, s.folder, steps_done, [&] { return s.share(things, false); }, s.options.keep);
+  s.write(steps_done, [&] { return s.share(things, false); });
 }
 
 }  // namespace gradus::data

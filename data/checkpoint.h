@@ -22,9 +22,11 @@ struct CheckpointerOptions {
 /// Keeps checkpoints of one training run in a folder: `step-00001234/` with `rank-00000-of-00004.safetensors` and so
 /// on, a file for each rank, and `manifest.json` (sizes and checksums, and which file has which part of which tensor).
 /// A checkpoint is written under another name, synced, read back, and renamed when it is whole, so a crash, a full disk
-/// or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that names it.
+/// or `kill -9` at any moment leaves the one before valid. A damaged one is skipped with a warning that names it, and
+/// deleted when a save has gone well after it.
 /// Entries are named by the things' state_name(); several of one kind get ".1", ".2". The random generator is always
-/// included. A folder belongs to one run: the checkpoint of the highest step counts as the newest.
+/// included. A folder belongs to one run: the checkpoint of the highest step counts as the newest; those of steps above
+/// the one that is saved are left alone, and take no place of those that are kept.
 ///
 /// With a group, all ranks make the Checkpointer and call resume(), step(), save() and wait() alike, for the same
 /// things; the folder lies where all of them see it. What all ranks have is divided among them, what only one keeps
@@ -55,8 +57,8 @@ class GRADUS_API Checkpointer {
     return step_all(steps_done, {static_cast<Stateful*>(&things)...});
   }
   /// Saves now, and waits until it is on disk. Throws CheckpointError when the disk is too full (asked before anything
-  /// is written) or fails; what was saved before is then untouched, and training may go on. One of the same step is
-  /// replaced.
+  /// is written) or fails, and says whether this step is saved; what was saved before is then untouched, and training
+  /// may go on. One of the same step is replaced. That older ones cannot be deleted is a warning.
   template <class... Things>
   void save(int64_t steps_done, Things&... things) {
     save_all(steps_done, {static_cast<Stateful*>(&things)...});

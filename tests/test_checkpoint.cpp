@@ -6,7 +6,6 @@
 
 #include "weights.h"
 
-#include <gradus/data/detail/sys.h>
 #include <gradus/fmt.h>
 
 using namespace gradus;
@@ -198,18 +197,41 @@ TEST_CASE("a damaged checkpoint is skipped with a warning that names it; when al
   captured_stderr([&] { CHECK_THROWS_WITH(checkpoints.resume(weights), ContainsSubstring("all 2 checkpoints")); });
 }
 
+TEST_CASE("a damaged checkpoint takes no place of those that are kept, and goes when training has gone on without it") {
+  const Scratch scratch;
+  Weights weights;
+  Checkpointer before(scratch.path(), quiet);
+  for (const int64_t step : {10, 15, 20}) save_step(before, weights, step);
+  fs::remove(scratch / "step-00000020/manifest.json");
+  Checkpointer checkpoints(scratch.path(), quiet);
+  captured_stderr([&] { CHECK(checkpoints.resume(weights) == 15); });
+  save_step(checkpoints, weights, 16);
+  CHECK(checkpoints.available() == std::vector<int64_t>{15, 16});
+  CHECK(std::distance(fs::directory_iterator(scratch.path()), {}) == 2);
+  for (const int64_t step : {17, 20, 25}) save_step(checkpoints, weights, step);  // 20 is whole now
+  CHECK(checkpoints.available() == std::vector<int64_t>{20, 25});
+}
+
+TEST_CASE("checkpoints of later steps are left alone, and take no place of those that are kept") {
+  const Scratch scratch;
+  Weights weights;
+  Checkpointer checkpoints(scratch.path(), quiet);
+  for (const int64_t step : {90, 95, 3, 4, 5}) save_step(checkpoints, weights, step);
+  CHECK(checkpoints.available() == std::vector<int64_t>{4, 5, 90, 95});
+}
+
 TEST_CASE("a failure of the writer is thrown by a later call, once") {
   const Scratch scratch;
   Weights weights;
   Checkpointer checkpoints(scratch.path(), {.every = 1, .signals = false});
-  data::sys::fail_call(1, EIO);
+  fail_call(1, EIO);
   checkpoints.step(1, weights);
   CHECK_THROWS_WITH(checkpoints.wait(), ContainsSubstring("Input/output error"));
   checkpoints.wait();
-  data::sys::fail_call(1, EIO);
+  fail_call(1, EIO);
   checkpoints.step(2, weights);
   CHECK_THROWS_AS(checkpoints.step(3, weights), CheckpointError);
-  data::sys::fail_call(0, 0);
+  no_faults();
   checkpoints.step(4, weights);
   checkpoints.wait();
   CHECK(checkpoints.available() == std::vector<int64_t>{4});

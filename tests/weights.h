@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "catch.h"
 #include "scratch.h"
 
+#include <gradus/data/detail/sys.h>
 #include <gradus/gradus.h>
 
 /// A thing with state: some numbers, which training would change.
@@ -74,3 +77,9 @@ inline void save_step(gradus::data::Checkpointer& checkpoints, Weights& weights,
   weights.set(static_cast<float>(step));
   checkpoints.save(step, weights);
 }
+
+/// Lets the k-th system call from now (1: the next) fail, and those behind it succeed.
+inline void fail_call(int64_t k, int error) {
+  gradus::data::sys::inject([=](int64_t call, std::string_view) { return call == k ? error : 0; });
+}
+inline void no_faults() { gradus::data::sys::inject({}); }

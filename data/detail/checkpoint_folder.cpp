@@ -22,7 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* op = "Checkpointer";
-constexpr const char *manifest_file = "manifest.json", *temporary_mark = ".tmp-";
+constexpr const char* manifest_file = "manifest.json";
+// Names behind "step-00001234" that no reader takes for a checkpoint: all begin with the first.
+constexpr const char *temporary_mark = ".tmp-", *old_mark = ".tmp-old", *replaced_mark = ".tmp-replaced";
 
 std::string name_of(int64_t step) { return fmt::format("step-{:08}", step); }
 
@@ -35,9 +37,19 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
-void move(const fs::path& from, const fs::path& to) {
-  GRADUS_CHECK(sys::rename(from.c_str(), to.c_str()) == 0, IoError, "cannot rename {} to {}: {}", from.string(),
-               to.string(), std::strerror(errno));
+/// Whether a save has left this, and nobody needs it any more.
+bool is_left_over(const fs::path& folder, const std::string& name) {
+  const size_t mark = name.find(temporary_mark);
+  if (mark == std::string::npos || !step_of(name.substr(0, mark))) return false;
+  std::error_code ignored;
+  return !name.ends_with(replaced_mark) || fs::exists(folder / name.substr(0, mark), ignored);
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  GRADUS_CHECK(sys::list(folder.c_str(), names) == 0, CheckpointError, "{}: cannot read {}: {}", op, folder.string(),
+               std::strerror(errno));
+  return names;
 }
 
 }  // namespace
@@ -49,10 +61,8 @@ fs::path temporary_path(const fs::path& folder, int64_t step) {
 
 std::vector<int64_t> steps_in(const fs::path& folder) {
   std::vector<int64_t> steps;
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-    if (const auto step = step_of(entry->path().filename().string())) steps.push_back(*step);
-  GRADUS_CHECK(!error, CheckpointError, "{}: cannot read {}: {}", op, folder.string(), error.message());
+  for (const std::string& name : names_in(folder))
+    if (const auto step = step_of(name)) steps.push_back(*step);
   std::sort(steps.begin(), steps.end());
   return steps;
 }
@@ -99,25 +109,51 @@ void write_manifest(const fs::path& path, const Manifest& manifest) {
 }
 
 void publish(const fs::path& path, const fs::path& place) {
-  const bool taken = fs::exists(place);
-  if (!taken || sys::exchange(path.c_str(), place.c_str()) != 0) {
-    if (taken) move(place, path.string() + "-old");
-    move(path, place);
-  }
-  sync_folder(op, place.parent_path().string());
+  if (sys::exchange(path.c_str(), place.c_str()) == 0) return;
+  const fs::path aside = place.string() + replaced_mark;
+  const bool taken = sys::rename(place.c_str(), aside.c_str()) == 0;
+  if ((taken || errno == ENOENT) && sys::rename(path.c_str(), place.c_str()) == 0) return;
+  const int error = errno;
+  if (taken) sys::rename(aside.c_str(), place.c_str());
+  throw IoError(fmt::format("cannot rename {} to {}: {}", path.string(), place.string(), std::strerror(error)));
 }
 
-void prune(const fs::path& folder, int64_t keep, int64_t newest) {
-  std::vector<int64_t> old = steps_in(folder);
-  std::erase(old, newest);
-  std::error_code ignored;
-  for (size_t i = 0; i + static_cast<size_t>(keep) <= old.size(); ++i)  // under a name that no reader looks at
-    fs::rename(folder / name_of(old[i]), folder / (name_of(old[i]) + temporary_mark + "old"), ignored);
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step-") && name.find(temporary_mark) != std::string::npos)
-      fs::remove_all(entry.path(), ignored);
+void recover(const fs::path& folder) {
+  for (const std::string& name : names_in(folder)) {
+    if (!name.ends_with(replaced_mark)) continue;
+    const fs::path aside = folder / name, place = folder / name.substr(0, name.find(temporary_mark));
+    if (sys::rename(aside.c_str(), place.c_str()) != 0 && (errno == ENOTEMPTY || errno == EEXIST))
+      sys::remove_all(aside.c_str());  // the one that replaced it is there
   }
+}
+
+void sync_names(const fs::path& folder) { sync_folder(op, folder.string()); }
+
+void prune(const fs::path& folder, int64_t keep, int64_t newest, const std::vector<int64_t>& damaged) {
+  std::string problem;
+  const auto expect = [&](bool done, const fs::path& path) {
+    if (!done && problem.empty()) problem = fmt::format("cannot delete {}: {}", path.string(), std::strerror(errno));
+    return done;
+  };
+  const auto remove = [&](const fs::path& path) { expect(sys::remove_all(path.c_str()) == 0, path); };
+  std::vector<int64_t> going, sound;
+  for (const std::string& name : names_in(folder)) {
+    const std::optional<int64_t> step = step_of(name);
+    if (step && *step != newest && std::find(damaged.begin(), damaged.end(), *step) != damaged.end())
+      going.push_back(*step);
+    else if (step && *step < newest)
+      sound.push_back(*step);
+    else if (is_left_over(folder, name))
+      remove(folder / name);
+  }
+  std::sort(sound.begin(), sound.end());
+  const int64_t surplus = std::max<int64_t>(0, std::ssize(sound) - (keep - 1));
+  going.insert(going.end(), sound.begin(), sound.begin() + surplus);
+  for (const int64_t step : going) {  // half deleted, none is to be taken for a checkpoint
+    const fs::path place = folder / name_of(step), old = place.string() + old_mark;
+    if (expect(sys::rename(place.c_str(), old.c_str()) == 0, place)) remove(old);
+  }
+  GRADUS_CHECK(problem.empty(), IoError, "{}", problem);
 }
 
 Manifest read_manifest(const fs::path& path, int64_t step) {

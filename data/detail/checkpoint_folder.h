@@ -25,11 +25,17 @@ void make_folder(const std::filesystem::path& path);
 Manifest write_share(const std::filesystem::path& path, int64_t step, int rank, int ranks, const Share& share);
 /// Puts the manifest behind the files, on disk and read back; from now on `path` is a whole checkpoint.
 void write_manifest(const std::filesystem::path& path, const Manifest& manifest);
-/// Gives a whole checkpoint its name. One that has the name already changes places with it, in one step where the file
-/// system can.
+/// Gives a whole checkpoint its name. One that has the name already goes, in one step where the file system can; else
+/// it is moved aside, and back when that fails.
 void publish(const std::filesystem::path& path, const std::filesystem::path& place);
-/// Deletes all but the newest `keep` and `newest`, and what broken-off saves have left.
-void prune(const std::filesystem::path& folder, int64_t keep, int64_t newest);
+/// Waits until the names in the folder are on disk: what was published survives a power cut.
+void sync_names(const std::filesystem::path& folder);
+/// Deletes the `damaged` ones, those below `newest` but for the `keep` - 1 newest, and what broken-off saves have left.
+/// Steps above `newest` are left alone: training went back behind them, and they stand for none that is to be kept.
+/// Deletes what it can before it throws what it could not.
+void prune(const std::filesystem::path& folder, int64_t keep, int64_t newest, const std::vector<int64_t>& damaged);
+/// Puts a checkpoint back that a process moved aside and was killed before another came to its place.
+void recover(const std::filesystem::path& folder);
 
 // ---- reading: IoError for what is damaged
 Manifest read_manifest(const std::filesystem::path& path, int64_t step);
