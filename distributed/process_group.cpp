@@ -77,6 +77,12 @@ void check_rank(Op op, const char* argument, int rank, const Group& group) {
                argument, rank, group.size - 1);
 }
 
+void check_timeout(const char* who, double timeout, double least) {
+  constexpr double year = 365 * 86400;
+  GRADUS_CHECK(least <= timeout && timeout <= year, ValueError, "{}: timeout is {} seconds; want {} to {}", who,
+               timeout, least, year);
+}
+
 // `all` is n parts like x, one after the other.
 void check_parts(Op op, const char* all_name, const Tensor& all, const char* part_name, const Tensor& part, int n) {
   GRADUS_CHECK(all.dtype() == part.dtype(), DtypeError, "{}: {} is {}, {} is {}; want the same", name(op), all_name,
@@ -87,6 +93,15 @@ void check_parts(Op op, const char* all_name, const Tensor& all, const char* par
   want[0] *= n;
   GRADUS_CHECK(all.shape() == want, ShapeError, "{}: {} has shape {}; for {} of shape {} and {} ranks want {}",
                name(op), all_name, all.shape(), part_name, part.shape(), n, want);
+}
+
+// Both are contiguous.
+void check_apart(Op op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b) {
+  const auto begin = [](const Tensor& x) { return static_cast<const char*>(x.raw_data()); };
+  const auto end = [&](const Tensor& x) { return begin(x) + x.numel() * itemsize(x.dtype()); };
+  GRADUS_CHECK(end(a) <= begin(b) || end(b) <= begin(a), ValueError,
+               "{}: {} and {} share memory, which is read and written at the same time; give one of them a clone()",
+               name(op), a_name, b_name);
 }
 
 // ---- one process
@@ -157,6 +172,9 @@ Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) const {
   check_operand(Op::all_gather, "x", x);
   check_parts(Op::all_gather, "all", all, "x", x, size());
   if (group_->alone()) return copied(all, x);
+  const bool in_place =
+      x.raw_data() == static_cast<const char*>(all.raw_data()) + rank() * x.numel() * itemsize(x.dtype());
+  if (!in_place) check_apart(Op::all_gather, "all", all, "x", x);
   return begun(
       *group_,
       {.op = Op::all_gather, .dtype = x.dtype(), .count = x.numel(), .in = x.raw_data(), .out = all.mutable_raw_data()},
@@ -187,6 +205,7 @@ Work ProcessGroup::all_to_all(const Tensor& to, const Tensor& from) const {
                "all_to_all: from has shape {}; its first size must be a multiple of the {} ranks", from.shape(),
                size());
   if (group_->alone()) return copied(to, from);
+  check_apart(Op::all_to_all, "to", to, "from", from);
   return begun(*group_,
                {.op = Op::all_to_all,
                 .dtype = to.dtype(),
@@ -270,7 +289,8 @@ std::vector<std::string> ProcessGroup::all_gather_text(const std::string& text) 
   return texts;
 }
 
-ProcessGroup ProcessGroup::split(int color) const {
+ProcessGroup ProcessGroup::split(int color, const SplitOptions& options) const {
+  check_timeout("split", options.timeout, 0);
   GRADUS_CHECK(color >= -1, ValueError, "split: color is {}; want 0 or more, or -1 for a group of this process alone",
                color);
   const NoGrad no_graph;
@@ -283,8 +303,8 @@ ProcessGroup ProcessGroup::split(int color) const {
     if (r == rank()) place = static_cast<int>(members.size());
     members.push_back(r);
   }
-  if (color < 0 || members.size() == 1) return ProcessGroup(make_ref<Group>(env()));
-  return ProcessGroup(group_->subgroup(color, members, place));
+  if (color < 0) members = {rank()};
+  return ProcessGroup(group_->subgroup(color, members, place, options.timeout));
 }
 
 std::string flight_record(const ProcessGroup& group) {
@@ -295,7 +315,7 @@ ProcessGroup init(const InitOptions& options) {
   const Env& env = options.env;
   GRADUS_CHECK(env.size >= 1 && 0 <= env.rank && env.rank < env.size, ValueError,
                "init: rank {} of {} processes; want a rank below the number of processes", env.rank, env.size);
-  GRADUS_CHECK(options.timeout > 0, ValueError, "init: timeout is {} seconds; want more than 0", options.timeout);
+  check_timeout("init", options.timeout, 1e-3);
   detail::write_uncaught_errors(env.rank);
   if (env.size == 1) return ProcessGroup(make_ref<Group>(env));
   // A rank that has died is an error, not a signal. A program's own handler stays.
@@ -304,7 +324,7 @@ ProcessGroup init(const InitOptions& options) {
   std::vector<int> ranks(static_cast<size_t>(env.size));
   std::iota(ranks.begin(), ranks.end(), 0);
   return ProcessGroup(
-      make_ref<Group>(make_ref<detail::Job>(env, options.timeout), "world", std::move(ranks), env.rank));
+      make_ref<Group>(make_ref<detail::Job>(env, options.timeout), "world", std::move(ranks), env.rank, 0));
 }
 
 }  // namespace gradus::dist

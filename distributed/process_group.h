@@ -38,6 +38,10 @@ class GRADUS_API Work {
   Ref<detail::Task> task_;
 };
 
+struct SplitOptions {
+  double timeout = 0;  ///< seconds that an operation of the new group may take; 0: as of the group that is split
+};
+
 /// The ranks of a group call the same operations in the same order. Each operation is compared among the ranks:
 /// different ones, or tensors that do not fit together, are a CommError (mismatch) on every rank, which names both. One
 /// that takes longer than the group's timeout, a process that dies or another rank's failure are CommErrors, too; the
@@ -76,7 +80,8 @@ class GRADUS_API ProcessGroup {
   [[nodiscard]] Work broadcast(const Tensor& x, int root = 0) const;
   /// As all_reduce, on the root only; elsewhere x keeps its values.
   [[nodiscard]] Work reduce(const Tensor& x, int root = 0, ReduceOp op = ReduceOp::sum) const;
-  /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1).
+  /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1). x may be this rank's
+  /// part of `all`.
   [[nodiscard]] Work all_gather(const Tensor& all, const Tensor& x) const;
   /// x (d0, ...) becomes this rank's part of the reduction of all ranks' `all` (n * d0, ...).
   [[nodiscard]] Work reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op = ReduceOp::sum) const;
@@ -87,6 +92,8 @@ class GRADUS_API ProcessGroup {
   /// x becomes this rank's part of the root's `all`; elsewhere `all` may be undefined.
   [[nodiscard]] Work scatter(const Tensor& x, const Tensor& all, int root = 0) const;
   /// To and from one other rank. Messages of one pair arrive in order; sends and receives of both must fit together.
+  /// A send is over when it was received, and what was begun after it waits: of two ranks that exchange tensors, one
+  /// receives first. all_to_all is for exchanges among all.
   [[nodiscard]] Work send(const Tensor& x, int to) const;
   [[nodiscard]] Work recv(const Tensor& x, int from) const;
   /// Returns when all ranks have come.
@@ -96,7 +103,7 @@ class GRADUS_API ProcessGroup {
 
   /// Ranks that give the same `color` (0 or more) become a group, in the order of this one; all call it. With -1 one
   /// gets a group of itself alone.
-  ProcessGroup split(int color) const;
+  ProcessGroup split(int color, const SplitOptions& options = {}) const;
   /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too.
   void close() const;
 

@@ -230,6 +230,31 @@ TEST_CASE("groups of some ranks, side by side with the whole") {
     ProcessGroup quarter = half.split(half.rank());
     CHECK(quarter.size() == 1);
     half.barrier();
+    group.split(0).barrier();  // also where the ranks have been alone in a different number of groups before
+  });
+}
+
+TEST_CASE("a part that is in its place already is gathered") {
+  if (!can_have_ranks()) return;
+  ThreadRanks ranks(3);
+  ranks.run([](ProcessGroup& group) {
+    for (const int64_t part : {1, 100000}) {  // by one message, and by a ring
+      const Tensor all = full({3 * part}, -1), mine = all.narrow(0, group.rank() * part, part);
+      mine.fill_(group.rank());
+      group.all_gather(all, mine).wait();
+      for (int r = 0; r < 3; ++r) CHECK(mean(all.narrow(0, r * part, part)).item<float>() == static_cast<float>(r));
+    }
+  });
+}
+
+TEST_CASE("a group has the timeout that it was split with") {
+  if (!can_have_ranks()) return;
+  constexpr double timeout = 3;
+  ThreadRanks ranks(2, timeout);
+  ranks.run([](ProcessGroup& group) {
+    const ProcessGroup patient = group.split(0, {.timeout = 60});
+    if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::duration<double>(timeout + 1.5));
+    patient.split(0).barrier();  // and those that are split from it
   });
 }
 
@@ -294,6 +319,11 @@ TEST_CASE("what does not fit is refused before anything is sent") {
     CHECK_THROWS_AS(group.scatter(x, zeros({1}), group.rank()), ShapeError);
     CHECK_THROWS_AS(group.all_to_all(zeros({7}), wide), ShapeError);
     CHECK_THROWS_AS(group.all_to_all(full({}, 1), full({}, 1)), ShapeError);
+    if (n > 1) {
+      CHECK_THROWS_WITH(group.all_to_all(wide, wide), ContainsSubstring("to and from share memory"));
+      const Tensor rows = zeros({n, 2}), others = rows.narrow(0, (group.rank() + 1) % n, 1);
+      CHECK_THROWS_WITH(group.all_gather(rows, others), ContainsSubstring("all and x share memory"));
+    }
     CHECK_THROWS_AS(group.send(x, group.rank()), ValueError);
     CHECK_THROWS_AS(group.recv(x, n), ValueError);
     CHECK_THROWS_AS(group.split(-2), ValueError);
@@ -306,7 +336,10 @@ TEST_CASE("what does not fit is refused before anything is sent") {
   ProcessGroup alone;
   refused(alone);
   CHECK_THROWS_AS(dist::init({.env = {.rank = 2, .size = 2}}), ValueError);
-  CHECK_THROWS_AS(dist::init({.env = {.rank = 0, .size = 2}, .timeout = 0}), ValueError);
+  for (const double bad : {0.0, -1.0, 1e10, HUGE_VAL, std::nan("")})
+    CHECK_THROWS_AS(dist::init({.env = {.rank = 0, .size = 2}, .timeout = bad}), ValueError);
+  CHECK_THROWS_AS(alone.split(0, {.timeout = -1}), ValueError);
+  CHECK_THROWS_AS(alone.split(0, {.timeout = HUGE_VAL}), ValueError);
   if (!can_have_ranks()) return;
   ThreadRanks ranks(2);
   ranks.run(refused);

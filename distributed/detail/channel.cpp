@@ -19,8 +19,13 @@ constexpr size_t operations_logged = 5;
 
 }  // namespace
 
-Channel::Channel(Ref<Job> job, std::string name_, std::vector<int> ranks, int rank)
-    : name(std::move(name_)), job_(std::move(job)), ranks_(std::move(ranks)), rank_(rank), pair_seq_(ranks_.size()) {
+Channel::Channel(Ref<Job> job, std::string name_, std::vector<int> ranks, int rank, double timeout_)
+    : name(std::move(name_)),
+      timeout(timeout_),
+      job_(std::move(job)),
+      ranks_(std::move(ranks)),
+      rank_(rank),
+      pair_seq_(ranks_.size()) {
   job_->add(*this);
 }
 
@@ -37,7 +42,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   start_thread();
   const bool pairwise = is_pairwise(collective.op);
   collective.seq = pairwise ? ++pair_seq_[static_cast<size_t>(collective.root)] : ++seq_;
-  collective.timeout = job_->timeout;
+  collective.timeout = timeout;
   collective.tag = fingerprint(collective).tag;
   auto task = make_ref<Task>(collective, first, second);
   task->record = recorder_.add(collective);
@@ -287,7 +292,7 @@ void Channel::drain() {
 
 void Channel::connect() {
   const Box<Store> store = job_->open_store(name + "/");
-  Box<Engine> engine = gloo().make({rank_, size(), job_->address, job_->timeout}, *store);
+  Box<Engine> engine = gloo().make({rank_, size(), job_->address, timeout}, *store);
   store->close();
   const std::lock_guard lock(engine_mutex_);
   engine_ = std::move(engine);
@@ -295,8 +300,7 @@ void Channel::connect() {
 
 void Channel::connect_device() {
   const Box<Store> store = job_->open_store(name + "/");
-  auto queue =
-      make_box<DeviceQueue>(*bound_, nccl().make({rank_, size(), job_->address, job_->timeout}, *bound_, *store));
+  auto queue = make_box<DeviceQueue>(*bound_, nccl().make({rank_, size(), job_->address, timeout}, *bound_, *store));
   store->close();
   const std::lock_guard lock(mutex_);
   device_queue_ = std::move(queue);

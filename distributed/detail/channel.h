@@ -30,7 +30,7 @@ class Channel final : public RefCounted {
  public:
   /// `ranks` are the members' in the job, `rank` is this one's place among them. No thread or connection is made before
   /// the first operation.
-  Channel(Ref<Job> job, std::string name, std::vector<int> ranks, int rank);
+  Channel(Ref<Job> job, std::string name, std::vector<int> ranks, int rank, double timeout);
 
   /// Numbers the operation and puts it in the queue; the tensors live until it is over. Throws the group's CommError
   /// when it has failed, one (aborted) when it was closed, DeviceError when NCCL is missing or the group works on
@@ -40,8 +40,10 @@ class Channel final : public RefCounted {
   void close();
   std::string record() const;
 
-  // ---- for the job's watch
   const std::string name;
+  const double timeout;  ///< seconds that an operation may take
+
+  // ---- for the job's watch
   std::optional<Stuck> overdue() const;
   /// The operation that is running now, if it was at the last call, too.
   Ref<Task> lingering();

@@ -9,15 +9,15 @@ class Group final : public RefCounted {
  public:
   /// This process alone.
   explicit Group(Env env) : env(std::move(env)) {}
-  /// One of several: `ranks` are the members' in the job.
-  Group(Ref<Job> job, std::string name, std::vector<int> ranks, int rank);
+  /// One of several: `ranks` are the members' in the job. A `timeout` of 0 is the job's.
+  Group(Ref<Job> job, std::string name, std::vector<int> ranks, int rank, double timeout);
   ~Group() override { close(); }
 
   bool alone() const { return !channel_; }
   Channel& channel() const { return *channel_; }
   /// A group of the ranks `members` of this one, which are all that gave `color`; `rank` is this one's place among
-  /// them.
-  Ref<Group> subgroup(int color, const std::vector<int>& members, int rank);
+  /// them. A `timeout` of 0 is this group's.
+  Ref<Group> subgroup(int color, const std::vector<int>& members, int rank, double timeout);
   void close();
   /// This rank cannot go on as the others expect: all groups of the job end on every rank, with a CommError (aborted)
   /// that says why.
@@ -31,7 +31,7 @@ class Group final : public RefCounted {
   const std::string name_;
   const std::vector<int> ranks_;
   const Ref<Channel> channel_;
-  int splits_ = 0;
+  int splits_ = 0;  // the same on all ranks: it is in the names under which they meet
 };
 
 /// As ProcessGroup::all_reduce, without comparing it among the ranks first: for those who have compared already what

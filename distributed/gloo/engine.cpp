@@ -213,7 +213,8 @@ void GlooEngine::reduce_scatter(const Collective& c) {
 void GlooEngine::all_gather(const Collective& c) {
   if (part_bytes(c) <= small_part) return all_gather_small(c);
   auto opts = options<gloo::AllgatherOptions>(c);
-  opts.setInput(bytes_of(c.in), part_bytes(c));
+  const bool in_place = c.in == bytes_of(c.out) + part_bytes(c) * static_cast<size_t>(rank_);
+  if (!in_place) opts.setInput(bytes_of(c.in), part_bytes(c));
   opts.setOutput(bytes_of(c.out), part_bytes(c) * static_cast<size_t>(size_));
   gloo::allgather(opts);
 }
@@ -226,7 +227,7 @@ void GlooEngine::all_gather_small(const Collective& c) {
   for (int rank = 0; rank < size_; ++rank)
     if (rank != rank_) to->recv(rank, slot, static_cast<size_t>(rank) * bytes, bytes);
   for (int i = 1; i < size_; ++i) from->send((rank_ + i) % size_, slot);
-  std::memcpy(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);
+  std::memmove(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);  // it may be there already
   for (int i = 1; i < size_; ++i) {
     from->waitSend(patience(c.timeout));
     to->waitRecv(patience(c.timeout));
