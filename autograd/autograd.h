@@ -29,6 +29,10 @@ GRADUS_API void register_hook(const Tensor& x, TensorHook hook);
 /// overlaps.
 GRADUS_API void on_grad_ready(const Tensor& leaf, GradReadyHook hook);
 
+/// Called when an exception ends a backward that reaches the leaf, whether its gradient has been ready or not; from the
+/// exception's handler, and what the hook throws is lost.
+GRADUS_API void on_backward_failed(const Tensor& leaf, BackwardFailedHook hook);
+
 /// Gives the leaf's gradient a place: from now on backward() writes it to `memory`, a tensor of the leaf's shape, dtype
 /// and device without history, such as a view into a buffer that is communicated; grad() is that tensor then.
 /// Afterwards as ever: backward() adds to a gradient that is there, and zero_grad() takes it away. A backward with

@@ -83,6 +83,7 @@ class Run {
     try {
       differentiate();
     } catch (...) {
+      tell_leaves();
       end(false);
       throw;
     }
@@ -126,6 +127,17 @@ class Run {
       if (g.defined()) visit(node, std::move(g));
       for (const Ref<Node>& next : node->edges())
         if (next && counts(next.get()) && --next->pending == 0) ready_.push_back(next.get());
+    }
+  }
+
+  // In a handler: that this backward has failed.
+  void tell_leaves() {
+    for (Node* node : order_) {
+      if (restricted_ || !node->is_leaf() || !node->has_extras()) continue;
+      for (const BackwardFailedHook& hook : std::vector<BackwardFailedHook>(node->extras().on_failed)) try {
+          hook();
+        } catch (...) {  // the exception that ended backward goes on
+        }
     }
   }
 

@@ -16,11 +16,14 @@ class Node;
 using TensorHook = std::function<Tensor(const Tensor& gradient)>;
 /// Called when the gradient of a leaf is complete in this backward.
 using GradReadyHook = std::function<void(const Tensor& leaf_gradient)>;
+/// Called when this backward has failed.
+using BackwardFailedHook = std::function<void()>;
 
 /// What few nodes have: hooks, where a leaf's gradient belongs, and in anomaly mode the place of the call.
 struct NodeExtras {
   std::vector<TensorHook> hooks;
   std::vector<GradReadyHook> on_ready;
+  std::vector<BackwardFailedHook> on_failed;
   Tensor home;
   std::string where;
 };

@@ -40,6 +40,11 @@ void register_hook(const Tensor& x, TensorHook hook) {
   Node::of(x)->extras().hooks.push_back(std::move(hook));
 }
 
+void on_backward_failed(const Tensor& leaf, BackwardFailedHook hook) {
+  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "on_backward_failed: want a leaf that requires grad");
+  Node::of(leaf)->extras().on_failed.push_back(std::move(hook));
+}
+
 void on_grad_ready(const Tensor& leaf, GradReadyHook hook) {
   GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "on_grad_ready: want a leaf that requires grad");
   Node::of(leaf)->extras().on_ready.push_back(std::move(hook));

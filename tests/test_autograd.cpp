@@ -148,6 +148,23 @@ TEST_CASE("the end of a backward is told once, of the outermost, and of one that
     CHECK_THROWS_WITH(sum(x * 3.0).backward(), "thrown by a hook");
     CHECK(seen == std::vector<std::string>{"x", "failed"});
   }
+  SECTION("with an exception before the leaf's gradient is ready") {
+    std::string told;
+    on_backward_failed(x, [&] {
+      try {
+        throw;
+      } catch (const ValueError& e) {
+        told += e.what();
+      }
+      throw ValueError("is lost");
+    });
+    const Tensor loss = sum(x * 3.0);
+    sum(y * 3.0).backward();
+    CHECK(told.empty());
+    register_hook(loss, [](const Tensor&) -> Tensor { throw ValueError("thrown early"); });
+    CHECK_THROWS_WITH(loss.backward(), "thrown early");
+    CHECK(told == "thrown early");
+  }
   SECTION("the hook's own exception is backward's, and the other hooks are called all the same") {
     on_grad_ready(y, [&](const Tensor&) { on_backward_end([&](bool) { seen.push_back("other"); }); });
     on_grad_ready(x, [&](const Tensor&) { on_backward_end([](bool) { throw ValueError("thrown at the end"); }); });

@@ -269,8 +269,6 @@ void gradients_of_uneven_parts(Case c) {
   DDP ddp(net.parameters(), c.world);
   CHECK_THROWS_WITH(ddp.backward({}, {}, loss_of(net)), ContainsSubstring("no rank has any rows"));
   CHECK_THROWS_WITH(ddp.backward(mine.x, mine.y.slice(0, 1), loss_of(net)), ContainsSubstring("rows in one batch"));
-  CHECK_THROWS_WITH(ddp.backward(mine.x, mine.y, [&](auto& x, auto&) { return net(x); }),
-                    ContainsSubstring("want one element"));
 }
 
 // They are rank 0's afterwards.
@@ -346,24 +344,37 @@ TEST_CASE("ranks that made different models are told which is the first differen
   if (sizes().size() > 1) run_ranks(2, "ranks: different models");
 }
 
+// WHERE rank 1 throws: when some gradients are on their way, before there are any, or in forward.
 TEST_CASE("ranks: one throws", "[.]") {
-  ProcessGroup world = dist::init();  // nobody waits for its timeout
+  const ProcessGroup world = dist::init();  // nobody waits for its timeout
+  const std::string where = setting("WHERE");
   Mlp net = seeded<Mlp>();
   const Batch mine = part_of(vectors(8), world);
   DDP ddp(net.parameters(), world, {.bucket_bytes = 300, .edge_bucket_bytes = 300});
   bool thrown = world.rank() != 1;
-  register_hook(net.fc2.weight, [&](const Tensor&) -> Tensor {
+  const auto fail_once = [&](const Tensor&) -> Tensor {
     if (!std::exchange(thrown, true)) throw ValueError("something is wrong here");
     return {};
-  });
+  };
+  if (where == "weight") register_hook(net.fc2.weight, fail_once);
+  const auto train = [&] {
+    if (where == "forward") {
+      ddp.backward(mine.x, mine.y, [&](auto& x, auto& y) {
+        fail_once(x);
+        return loss_of(net)(x, y);
+      });
+    } else {
+      const Tensor loss = loss_of(net)(mine.x, mine.y);
+      if (where == "loss") register_hook(loss, fail_once);
+      loss.backward();
+    }
+  };
   if (world.rank() == 1) {
-    CHECK_THROWS_AS(loss_of(net)(mine.x, mine.y).backward(), ValueError);
-    CHECK_THROWS_WITH(loss_of(net)(mine.x, mine.y).backward(),
-                      ContainsSubstring("ended by an exception on this rank: something is wrong here"));
+    CHECK_THROWS_AS(train(), ValueError);
+    CHECK_THROWS_WITH(train(), ContainsSubstring("ended by an exception on this rank: something is wrong here"));
     CHECK_THROWS_WITH(ddp.backward(mine.x, mine.y, loss_of(net)), ContainsSubstring("out of step"));
   } else {
-    CHECK_THROWS_MATCHES(loss_of(net)(mine.x, mine.y).backward(), CommError,
-                         Catch::Matchers::Predicate<CommError>([](const CommError& e) {
+    CHECK_THROWS_MATCHES(train(), CommError, Catch::Matchers::Predicate<CommError>([](const CommError& e) {
                            return e.kind == CommError::Kind::aborted && e.rank == 1 &&
                                   std::strstr(e.what(), "something is wrong here");
                          }));
@@ -371,7 +382,9 @@ TEST_CASE("ranks: one throws", "[.]") {
 }
 
 TEST_CASE("a rank whose backward throws knows it, and the others do") {
-  if (sizes().size() > 1) run_ranks(2, "ranks: one throws");
+  if (sizes().size() > 1)
+    for (const std::string where : {"weight", "loss", "forward"})
+      run_ranks(2, "ranks: one throws", {.variables = {{"WHERE", where}}});
 }
 
 TEST_CASE("ranks: one misses a gradient", "[.]") {

@@ -23,9 +23,9 @@ struct Buckets {
   std::vector<Place> places;    // of each parameter
 };
 
-/// Parameters in reverse order, each dtype and device apart. A bucket is full when it has `bytes` or more, the first one
-/// `edge_bytes`; and all are when the parameters that are left have `edge_bytes` or less. The elements of a bucket are a
-/// multiple of `multiple`.
+/// Parameters in reverse order, each dtype and device apart. A bucket is full when it has `bytes` or more, the first
+/// one `edge_bytes`; and all are when the parameters that are left have `edge_bytes` or less. The elements of a bucket
+/// are a multiple of `multiple`.
 GRADUS_API Buckets make_buckets(const NamedTensors& parameters, int64_t edge_bytes, int64_t bytes, int64_t multiple);
 
 }  // namespace gradus::dist::detail

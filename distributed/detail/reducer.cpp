@@ -41,6 +41,7 @@ void Reducer::attach() {
     const Parameter& p = parameters_[i];
     keep_grad_in(p.tensor, p.place.view);
     on_grad_ready(p.tensor, [self = Ref<Reducer>(this), i](const Tensor& gradient) { self->on_ready(i, gradient); });
+    on_backward_failed(p.tensor, [self = Ref<Reducer>(this)] { self->on_failed(); });
   }
 }
 
@@ -84,6 +85,11 @@ void Reducer::on_ready(size_t index, const Tensor& gradient) {
   }
   p.ready = true;
   if (round_ == Round::communicate) send_full_buckets();
+}
+
+// Perhaps before any gradient was ready. The others wait for these, and would take this rank's next ones for them.
+void Reducer::on_failed() {
+  if (!closed_ && syncing && options_.determinism == Determinism::run) fall_out_of_step_by_exception();
 }
 
 void Reducer::begin() {

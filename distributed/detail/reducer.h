@@ -45,6 +45,7 @@ class Reducer final : public RefCounted {
 
   // ---- reducer.cpp: gradients as backward brings them
   void on_ready(size_t index, const Tensor& gradient);
+  void on_failed();
   void begin();
   void start_round();
   void send_full_buckets();
@@ -63,6 +64,7 @@ class Reducer final : public RefCounted {
   // ---- rows_backward.cpp: DDP::backward
   class Collecting;
   Device device() const { return parameters_.front().tensor.device(); }
+  Tensor loss_of(std::span<const Tensor> batch, const TensorFunction& loss);
   Tensor whole_backward(std::span<const Tensor> batch, const TensorFunction& loss);
   Tensor sharded_backward(std::span<const Tensor> batch, const TensorFunction& loss);
   std::vector<Tensor> sums_like(int64_t buffers) const;

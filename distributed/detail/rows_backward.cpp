@@ -102,7 +102,7 @@ Tensor Reducer::whole_backward(std::span<const Tensor> batch, const TensorFuncti
   Generator own = stream(seed, place, world_.rank());
   const UseGenerator use(own);
 
-  const Tensor value = rows > 0 ? checked_loss(loss(batch)) : Tensor();
+  const Tensor value = rows > 0 ? loss_of(batch, loss) : Tensor();
   told.wait();
   const int64_t total = alone_ ? rows : sum(all).item<int64_t>();
   GRADUS_CHECK(total > 0, ValueError, "DDP::backward: no rank has any rows");
@@ -115,6 +115,13 @@ Tensor Reducer::whole_backward(std::span<const Tensor> batch, const TensorFuncti
       rows > 0 ? value.detach().to(float64).view({}) * share : zeros({}, {.dtype = float64, .device = device()});
   world_.all_reduce(mean).wait();
   return mean;
+}
+
+Tensor Reducer::loss_of(std::span<const Tensor> batch, const TensorFunction& loss) try {
+  return checked_loss(loss(batch));
+} catch (...) {
+  fall_out_of_step_by_exception();  // the others wait for this rank
+  throw;
 }
 
 // ---- shard by shard
