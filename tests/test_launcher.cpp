@@ -174,6 +174,25 @@ TEST_CASE("logs of each rank") {
   CHECK(read_file(folder / "r/0/record") == "there\n");
 }
 
+TEST_CASE("a full folder for temporary files is an error that names it") {
+  const Scratch folder;
+  const auto in_namespace = [&](const std::string& what) {
+    const std::string script = write_file(
+        folder / "script", "mount -t tmpfs -o size=16k none " + (folder / "full") + " && " + what + " >/dev/null");
+    return std::system(fmt::format("timeout -s KILL 20 unshare -Urm sh {} 2>{}", script, folder / "err").c_str());
+  };
+  fs::create_directory(folder / "full");
+  if (in_namespace("true") != 0) {
+    fmt::print("a full disk: SKIPPED, unshare -Urm does not work here\n");
+    return;
+  }
+  const std::string fill = "{ head -c 100000 /dev/zero >$TMPDIR/fill || true; }";
+  const int status = in_namespace(fmt::format("export TMPDIR={} && {} && {} true", folder / "full", fill, GRADUS_RUN));
+  CHECK(WEXITSTATUS(status) == 1);  // and no SIGBUS
+  CHECK_THAT(read_file(folder / "err"),
+             ContainsSubstring("heartbeat: No space left on device") && ContainsSubstring("TMPDIR"));
+}
+
 TEST_CASE("all ranks start again after a failure") {
   const Scratch folder;
   const Result result =

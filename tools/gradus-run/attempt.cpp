@@ -46,21 +46,15 @@ Attempt::Attempt(const Options& options, const Plan& plan, const Meeting& meetin
       meeting_(meeting),
       guardian_(guardian),
       signals_(signals),
-      store_(meeting.open_store()) {
-  workers_.reserve(static_cast<size_t>(options.nproc));
-  for (int i = 0; i < options.nproc; ++i) {
-    const int rank = plan.first_rank() + i;
-    workers_.emplace_back(rank, fmt::format("{}/{}-{}", guardian.scratch(), plan.round, rank));
-  }
-}
+      store_(meeting.open_store()) {}
 
 Verdict Attempt::run() {
   EndWatch watch(meeting_, plan_);
-  std::vector<Source> sources(workers_.size());
+  std::vector<Source> sources(static_cast<size_t>(options_.nproc));
   try {
     start(sources);
   } catch (const std::exception& error) {
-    declare({1, -1, error.what(), false, ""});
+    declare({1, -1, fmt::format("cannot start on {}: {}", plan_.nodes[plan_.node].host, error.what()), false, ""});
   }
   const Output output(std::move(sources));
   while (is_any_running() || !verdict_) step(watch);
@@ -68,6 +62,11 @@ Verdict Attempt::run() {
 }
 
 void Attempt::start(std::vector<Source>& sources) {
+  workers_.reserve(sources.size());
+  for (int i = 0; i < options_.nproc; ++i) {
+    const int rank = plan_.first_rank() + i;
+    workers_.emplace_back(rank, fmt::format("{}/{}-{}", guardian_.scratch(), plan_.round, rank));
+  }
   const bool has_prefix = options_.prefix.value_or(plan_.world_size() > 1);
   for (size_t i = 0; i < workers_.size(); ++i) {
     Worker& worker = workers_[i];

@@ -7,11 +7,12 @@
 
 #include <cerrno>
 #include <chrono>
-#include <system_error>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include <gradus/core/error.h>
 #include <gradus/distributed/detail/fd.h>
 
 namespace gradus::run {
@@ -20,10 +21,11 @@ using dist::detail::HeartbeatPage;
 
 Pulse::Pulse(const std::string& path) {
   const dist::detail::Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd || ftruncate(fd.get(), sizeof(HeartbeatPage)) != 0)
-    throw std::system_error(errno, std::generic_category(), path);
+  // Allocated, not only made longer: writing to a hole of a full disk would end the launcher by SIGBUS.
+  const int error = fd ? posix_fallocate(fd.get(), 0, sizeof(HeartbeatPage)) : errno;
+  if (error != 0) throw IoError(fmt::format("{}: {}; set TMPDIR to another folder", path, std::strerror(error)));
   void* const page = mmap(nullptr, sizeof(HeartbeatPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  if (page == MAP_FAILED) throw std::system_error(errno, std::generic_category(), path);
+  if (page == MAP_FAILED) throw IoError(fmt::format("{}: mmap: {}", path, std::strerror(errno)));
   page_ = static_cast<HeartbeatPage*>(page);
   page_->step = HeartbeatPage::no_step;
 }
