@@ -15,8 +15,8 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-std::string free_address() {
-  const dist::detail::Fd fd(socket(AF_INET, SOCK_STREAM, 0));
+/// Takes a free port; "host:port".
+std::string bind_to_loopback(const dist::detail::Fd& fd) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -25,6 +25,8 @@ std::string free_address() {
   REQUIRE(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
   return fmt::format("127.0.0.1:{}", ntohs(address.sin_port));
 }
+
+std::string free_address() { return bind_to_loopback(dist::detail::Fd(socket(AF_INET, SOCK_STREAM, 0))); }
 
 Words nodes(const std::string& count, const std::string& address, const Words& more = {}) {
   Words options = {"--nnodes", count, "--rdzv", address, "--nproc", "2", "--stop-timeout", "5"};
@@ -167,6 +169,15 @@ TEST_CASE("machines that do not come, or are not of the job") {
   kill(first.pid, SIGTERM);  // while it waits
   CHECK(first.wait().code == 128 + SIGTERM);
   CHECK(now() - start < 2);
+}
+
+TEST_CASE("a port that something else has is told") {
+  const dist::detail::Fd foreign(socket(AF_INET, SOCK_STREAM, 0));
+  const std::string address = bind_to_loopback(foreign);
+  REQUIRE(listen(foreign.get(), 5) == 0);
+  const Result result = run(shell(nodes("2", address, {"--rdzv-timeout", "0.5"}), "exit 0"));
+  CHECK(result.code == 1);
+  CHECK_THAT(result.err, ContainsSubstring("does not answer") && ContainsSubstring("cannot listen there"));
 }
 
 // Two machines with a cable that can be pulled.

@@ -95,28 +95,39 @@ Meeting::Meeting(const Options& options)
     url_ = fmt::format("tcp://{}:{}", host_, server_->port());
   } else {
     url_ = "tcp://" + options.rdzv;
-    serve();
+    find_store(serve());
   }
-  open_store(options.rdzv_timeout)->close();  // it may take long to appear, but then it has to answer
   store_ = open_store();
   store_->leave_will("gone/" + self_.id, "");
 }
 
-/// Serves the store where that is this launcher's part.
-void Meeting::serve() {
+/// Serves the store where that is this launcher's part. Why it cannot, where another launcher of this machine may.
+std::string Meeting::serve() {
   dist::detail::Endpoint endpoint;
   if (!dist::detail::Endpoint::parse(options_.rdzv, endpoint))
     throw CommError(fmt::format("--rdzv {}: want HOST:PORT", options_.rdzv));
   host_ = endpoint.host;
   const bool must = options_.node_rank == 0 || is_alone();
-  if (!must && (options_.node_rank || !is_this_machine(host_))) return;
+  if (!must && (options_.node_rank || !is_this_machine(host_))) return "";
   // A name of this machine may stand for an address that the others cannot reach (127.0.1.1): any interface will do.
   const bool is_loopback = host_ == "localhost" || host_.starts_with("127.") || host_ == "::1";
   try {
     server_ = make_box<dist::StoreServer>(is_loopback ? host_ : "", endpoint.port, token_);
-  } catch (const CommError&) {
-    if (must) throw;  // else another launcher of this machine serves already
+  } catch (const CommError& error) {
+    if (must) throw;
+    return error.what();
   }
+  return "";
+}
+
+/// It may take long to appear, but then it has to answer. Where its port is `taken` on this machine, it is there now or
+/// is something else.
+void Meeting::find_store(const std::string& taken) const try {
+  constexpr double patience = 30;
+  open_store(taken.empty() ? options_.rdzv_timeout : std::min(options_.rdzv_timeout, patience))->close();
+} catch (const CommError& error) {
+  if (taken.empty()) throw;
+  throw CommError(fmt::format("{}. This launcher would have served it, but {}", error.what(), taken), error.kind);
 }
 
 Box<dist::Store> Meeting::open_store(double timeout) const {

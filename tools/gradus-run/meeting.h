@@ -51,7 +51,8 @@ class Meeting {
   const std::string& token() const { return token_; }
 
  private:
-  void serve();
+  std::string serve();
+  void find_store(const std::string& taken) const;
   void open(int round);
   std::vector<Node> collect(int round);
 
