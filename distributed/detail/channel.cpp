@@ -63,12 +63,14 @@ void Channel::start_thread() {
 // One device for as long as the group lives: a communicator belongs to one.
 void Channel::bind(Op op, Device device) {
   if (device.is_cpu()) return;
-  if (!bound_) nccl();
-  GRADUS_CHECK(!bound_ || *bound_ == device, DeviceError,
+  if (!bound_) {
+    nccl();
+    bound_ = device;  // once: the thread reads it without the lock
+  }
+  GRADUS_CHECK(*bound_ == device, DeviceError,
                "{}: the tensor is on {}, and this group has worked on {} before; a rank keeps to one device, so use "
                "x.to({}), or a group of its own by split()",
                detail::name(op), device, *bound_, *bound_);
-  bound_ = device;
 }
 
 void Channel::close() {
