@@ -344,3 +344,25 @@ TEST_CASE("what does not fit is refused before anything is sent") {
   ThreadRanks ranks(2);
   ranks.run(refused);
 }
+
+// ---- that races in ranks do not go unnoticed (tsan_run)
+
+namespace {
+
+volatile int touched_by_two = 0;
+
+[[gnu::noinline]] void planted_race() { touched_by_two = touched_by_two + 1; }
+
+}  // namespace
+
+TEST_CASE("ranks: race and end by a signal", "[.]") {
+  std::thread other(planted_race);
+  planted_race();
+  other.join();
+  raise(SIGKILL);
+}
+
+TEST_CASE("a race in a rank whose exit code nobody looks at", "[.race]") {
+  Ranks ranks(1, "ranks: race and end by a signal");
+  ranks.wait();
+}
