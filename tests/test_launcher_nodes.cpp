@@ -8,6 +8,9 @@
 #include "launcher.h"
 
 #include <gradus/distributed/detail/fd.h>
+#include <gradus/distributed/env.h>
+#include <gradus/distributed/heartbeat.h>
+#include <gradus/distributed/store.h>
 #include <gradus/fmt.h>
 
 using namespace gradus;
@@ -115,6 +118,28 @@ TEST_CASE("a signal to one launcher ends the job everywhere") {
   kill(pair.second->pid, SIGTERM);
   CHECK(pair.second->wait().code == 128 + SIGTERM);
   CHECK(pair.first.wait().code == 128 + SIGTERM);
+}
+
+TEST_CASE("of all machines only the one whose rank is behind says who hangs, and kills it") {
+  const auto hangs = [](const std::string& rank, const std::string& step, const std::string& last_beat) {
+    setenv("HANGS", (rank + " " + step + " " + last_beat).c_str(), 1);
+    const Words line = worker(nodes("2", free_address(), {"--heartbeat", "3"}), "[.hangs]");
+    Launcher first(line);
+    REQUIRE(first.says("waiting for 2 machines"));
+    Launcher second(line);
+    const Result results[] = {first.wait(), second.wait()};
+    unsetenv("HANGS");
+    INFO(results[0].err << results[1].err);
+    const std::string &table = results[0].err, warning = "gradus-run: rank ";
+    CHECK_THAT(table, ContainsSubstring("failed after 1 attempt: rank " + rank + ": step " + step + ", forward for "));
+    const size_t node = rank < "2" ? 0 : 1;
+    CHECK_THAT(results[node].err, ContainsSubstring(warning + rank));
+    CHECK_THAT(results[1 - node].err, !ContainsSubstring(warning));
+    CHECK(table.find("SIGKILL") != table.npos);
+    CHECK(table.find("SIGKILL") == table.rfind("SIGKILL"));  // one of them
+  };
+  hangs("3", "5", "0");  // heard of a second earlier than the others
+  hangs("0", "4", "2");  // heard of a second later, but a step behind
 }
 
 TEST_CASE("with MIN:MAX fewer machines will do") {
@@ -228,4 +253,29 @@ echo b $code
   CHECK(seconds < 20);
   CHECK_THAT(read_file(folder / "a"), ContainsSubstring("the launcher of node 1"));
   CHECK_THAT(read_file(folder / "b"), ContainsSubstring("the first launcher of the job is gone"));
+}
+
+// ---- workers
+
+TEST_CASE("worker: one hangs, the others wait for it in step 5", "[.hangs]") {
+  const dist::Env env = dist::Env::detect();
+  int rank = 0, step = 0;
+  double last_beat = 0;
+  REQUIRE(std::sscanf(std::getenv("HANGS"), "%d %d %lf", &rank, &step, &last_beat) == 3);
+  const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 20});
+  if (store->add("came", 1) == env.size) store->set("all", "");
+  store->get("all", 20);
+  if (env.rank == rank) {
+    const double end = now() + last_beat;
+    do {
+      dist::heartbeat(step, "forward");
+      store->set("hangs", "");
+      sleep_for(0.1);
+    } while (now() < end);
+  } else {
+    store->get("hangs", 20);
+    sleep_for(1);
+    dist::heartbeat(5, "all_reduce");
+  }
+  sleep_for(30);
 }

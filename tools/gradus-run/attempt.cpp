@@ -46,7 +46,8 @@ Attempt::Attempt(const Options& options, const Plan& plan, const Meeting& meetin
       meeting_(meeting),
       guardian_(guardian),
       signals_(signals),
-      store_(meeting.open_store()) {}
+      store_(meeting.open_store()),
+      hangs_(options, plan, *store_) {}
 
 Verdict Attempt::run() {
   EndWatch watch(meeting_, plan_);
@@ -141,7 +142,7 @@ void Attempt::step(EndWatch& watch) {
 
 /// Seconds until something is to be done though nothing happens.
 double Attempt::next_event() const {
-  double seconds = options_.heartbeat > 0 ? std::min(1.0, options_.heartbeat / 4) : 3600;
+  double seconds = hangs_.next_look(workers_);
   if (kill_) seconds = std::min(seconds, kill_->left());
   if (judgement_ && !verdict_) seconds = std::min(seconds, judgement_->left());
   return seconds;
@@ -251,35 +252,13 @@ void Attempt::finish_well() {
     accept(Verdict::parse(store_->set_once(end_key(plan_), Verdict{}.text())));
 }
 
-/// Of those who beat, the one that is behind all others.
-const Worker* Attempt::slowest() const {
-  const Worker* slowest = nullptr;
-  for (const Worker& worker : workers_)
-    if (worker.is_running() && worker.pulse().has_begun() && (!slowest || worker.pulse().is_behind(slowest->pulse())))
-      slowest = &worker;
-  return slowest;
-}
-
-/// Says when half of the time is over; then it is a failure.
 void Attempt::look_for_hangs() {
-  if (verdict_ || options_.heartbeat <= 0) return;
-  const Worker* const worker = slowest();
-  const double silence = worker ? worker->pulse().silence() : 0;
-  if (silence <= options_.heartbeat / 2) has_warned_ = false;
-  const bool hangs = silence > options_.heartbeat;
-  if (silence <= options_.heartbeat / 2 || (has_warned_ && !hangs)) return;
-  const bool others_wait = plan_.nodes.size() > 1 ||
-                           std::any_of(workers_.begin(), workers_.end(),
-                                       [&](const Worker& other) { return &other != worker && other.is_running(); });
-  const std::string message =
-      fmt::format("rank {}: {} for {:.0f} s{}{}", worker->rank(), worker->pulse().text(), silence,
-                  worker->is_stopped() ? " (the process is stopped)" : "", others_wait ? ", others wait" : "");
-  if (hangs) {
-    worker->signal(SIGKILL);  // it would not hear SIGTERM
-    return blame(*worker, message, 1);
-  }
-  has_warned_ = true;
-  say("{}", message);
+  if (verdict_) return;
+  const auto hang = hangs_.look(workers_);
+  if (!hang) return;
+  if (!hang->is_over) return say("{}", hang->message);
+  blame(hang->worker, hang->message, 1);
+  if (verdict_->rank == hang->worker.rank()) hang->worker.signal(SIGKILL);  // it would not hear SIGTERM
 }
 
 void Attempt::stop() {

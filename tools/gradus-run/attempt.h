@@ -11,6 +11,7 @@
 
 #include "end_watch.h"
 #include "guardian.h"
+#include "hang_watch.h"
 #include "meeting.h"
 #include "options.h"
 #include "report.h"
@@ -45,7 +46,6 @@ class Attempt {
   void declare(const Verdict& mine);
   void accept(const Verdict& verdict);
   void finish_well();
-  const Worker* slowest() const;
   void look_for_hangs();
   void stop();
   bool is_any_running() const;
@@ -56,12 +56,13 @@ class Attempt {
   const Guardian& guardian_;
   const Signals& signals_;
   Box<dist::Store> store_;
+  HangWatch hangs_;
   std::vector<Worker> workers_;
   std::vector<const Worker*> failed_;  // in the order of their ends
   std::optional<Verdict> verdict_;
   std::optional<Deadline> judgement_;  // until then a better culprit than those of failed_ may come
   std::optional<Deadline> kill_;       // whoever still runs then
-  bool asked_to_stop_ = false, has_reported_ = false, has_warned_ = false;
+  bool asked_to_stop_ = false, has_reported_ = false;
 };
 
 }  // namespace gradus::run

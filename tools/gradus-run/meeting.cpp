@@ -1,5 +1,5 @@
-// Keys of a round: open/R (the first launcher takes names), count/R (of names), name/R/K, plan/R, end/R (attempt.h),
-// report/R/K. gone/ID is each launcher's will.
+// Keys of a round: open/R (the first launcher takes names), count/R (of names), name/R/K, plan/R, report/R/K, end/R
+// (end_watch.h). gone/ID is each launcher's will.
 #include "meeting.h"
 
 #include <netdb.h>
