@@ -318,6 +318,7 @@ ProcessGroup init(const InitOptions& options) {
   check_timeout("init", options.timeout, 1e-3);
   detail::write_uncaught_errors(env.rank);
   if (env.size == 1) return ProcessGroup(make_ref<Group>(env));
+  detail::gloo();  // what is missing is told before anybody waits for others, and once
   // A rank that has died is an error, not a signal. A program's own handler stays.
   struct sigaction present {};
   if (sigaction(SIGPIPE, nullptr, &present) == 0 && present.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);

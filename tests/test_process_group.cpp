@@ -145,6 +145,21 @@ TEST_CASE("every operation gives what it should, for one to four processes") {
   for (const int n : {1, 2, 3, 4}) run_ranks(n, "ranks: every operation");
 }
 
+TEST_CASE("ranks: without Gloo", "[.]") {
+  try {
+    dist::init();
+    FAIL("there is a group");
+  } catch (const CommError& error) {
+    CHECK(error.kind == CommError::Kind::setup);
+    CHECK_THAT(error.what(), ContainsSubstring("groups of processes need Gloo: ") && ContainsSubstring("libgloo-dev"));
+  }
+}
+
+TEST_CASE("without Gloo a rank says so at once, and does not wait for those that have not come") {
+  run_ranks(1, "ranks: without Gloo",
+            {.limit = 20, .variables = {{"WORLD_SIZE", "2"}, {"GRADUS_GLOO_PLUGIN", "/nowhere.so"}}});
+}
+
 TEST_CASE("a group of one process needs no launcher, no store and no engine") {
   ProcessGroup group;
   CHECK(group.rank() == 0);

@@ -374,6 +374,7 @@ void Channel::report_end(const std::string& why) const {
   if (record.empty()) {
     const std::lock_guard lock(mutex_);
     record = "; its last operations:\n" + recorder_.text(operations_logged);
+    record.pop_back();  // the log ends its lines itself
   }
   gradus::detail::log()->error("rank {}, group {} is closed: {}{}", me, name, why, record);
 }
