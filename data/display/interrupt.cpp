@@ -14,7 +14,7 @@ namespace gradus {
 namespace {
 
 constexpr std::array signals = {SIGINT, SIGTERM, SIGUSR1};
-constexpr int64_t same_signal = 100'000'000;  // nanoseconds
+constexpr int64_t same_signal = 500'000'000;  // nanoseconds
 
 std::atomic<int> first_signal{0};
 std::atomic<int64_t> first_time{0};
