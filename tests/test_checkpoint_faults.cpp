@@ -375,6 +375,38 @@ TEST_CASE("a manifest that knows tensors which its files have not is an error, n
   }
 }
 
+TEST_CASE("a symbolic link in the place of a checkpoint's file is not followed, neither to read nor to write") {
+  const Scratch scratch;
+  Weights weights;
+  Checkpointer checkpoints(scratch / "run", quiet);
+  for (const int64_t step : {1, 2}) save_step(checkpoints, weights, step);
+  for (const char* name : {"rank-00000-of-00001.safetensors", "manifest.json"}) {
+    const std::string place = scratch / "run/step-00000002/" + name;
+    fs::rename(place, scratch / name);
+    fs::create_symlink(scratch / name, place);
+    CHECK(checkpoints.available() == std::vector<int64_t>{1});
+    int64_t found = 0;
+    const std::string warning = captured_stderr([&] { found = checkpoints.resume(weights); });
+    CHECK(found == 1);
+    CHECK_THAT(warning, ContainsSubstring(name) && ContainsSubstring("is a symbolic link"));
+    fs::rename(scratch / name, place);
+    CHECK(checkpoints.available() == std::vector<int64_t>{1, 2});
+
+    const std::string victim = write_file(scratch / "victim", "precious");
+    data::sys::inject([&](int64_t, std::string_view call) {
+      std::error_code ignored;
+      for (const auto& entry : fs::directory_iterator(scratch / "run"))
+        if (call == "open" && entry.path().string().find(".tmp-") != std::string::npos)
+          fs::create_symlink(victim, entry.path() / name, ignored);
+      return 0;
+    });
+    CHECK_THROWS_WITH(checkpoints.save(3, weights),
+                      ContainsSubstring("step 3 was not saved") && ContainsSubstring("symbolic link"));
+    no_faults();
+    CHECK(read_file(victim) == "precious");
+  }
+}
+
 TEST_CASE(
     "whatever is changed in a manifest, with a checksum that fits, is refused, an error, or makes no difference") {
   const Scratch scratch;

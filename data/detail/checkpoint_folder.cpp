@@ -157,7 +157,7 @@ void prune(const fs::path& folder, int64_t keep, int64_t newest, const std::vect
 }
 
 Manifest read_manifest(const fs::path& path, int64_t step) {
-  Reader file(op, (path / manifest_file).string());
+  Reader file(op, (path / manifest_file).string(), Reader::Format::plain, Reader::Links::refused);
   const std::string text = file.text(file.limit(), "the manifest");
   try {
     Manifest manifest = parse_manifest(text);
@@ -170,7 +170,7 @@ Manifest read_manifest(const fs::path& path, int64_t step) {
 }
 
 void verify_file(const fs::path& path, const Manifest::File& wanted) {
-  Reader file(op, path.string());
+  Reader file(op, path.string(), Reader::Format::plain, Reader::Links::refused);
   const uint64_t size = file.limit();
   std::vector<unsigned char> buffer(1 << 20);
   uint32_t crc = 0;

@@ -33,7 +33,8 @@ class Wanted {
   }
   void read(const std::filesystem::path& folder, const Manifest& manifest) const {
     for (const auto& [number, readings] : by_file_) {
-      SafetensorsFile file("Checkpointer", (folder / rank_file(number, std::ssize(manifest.files))).string());
+      SafetensorsFile file("Checkpointer", (folder / rank_file(number, std::ssize(manifest.files))).string(),
+                           Reader::Links::refused);
       std::unordered_map<std::string_view, const HeaderEntry*> entries;
       for (const HeaderEntry& entry : file.entries()) entries[entry.name] = &entry;
       for (const auto& [tensor, piece, first, values] : readings) {

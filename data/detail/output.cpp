@@ -18,7 +18,7 @@ namespace gradus::data::detail {
 
 Output::Output(const char* op, std::string path) : op_(op), path_(std::move(path)) {
   do {
-    fd_ = sys::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    fd_ = sys::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EINTR);
   if (fd_ < 0) fail("create");
 }

@@ -14,7 +14,7 @@ namespace gradus::data::detail {
 /// A new file, its size and CRC-32 counted on the way. Failures are IoErrors that name the file.
 class Output {
  public:
-  /// Replaces a file of that name. `op` begins the messages.
+  /// Replaces a file of that name; a symbolic link is refused. `op` begins the messages.
   Output(const char* op, std::string path);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;

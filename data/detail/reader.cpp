@@ -48,10 +48,12 @@ struct Reader::Source {
   }
 };
 
-Reader::Reader(const char* op, const std::string& path, Format format)
+Reader::Reader(const char* op, const std::string& path, Format format, Links links)
     : context_(fmt::format("{}: {}", op, path)), source_(std::make_unique<Source>()) {
   Source& s = *source_;
-  s.fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer would keep us waiting
+  const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a pipe without a writer would keep us waiting
+  s.fd = ::open(path.c_str(), links == Links::refused ? flags | O_NOFOLLOW : flags);
+  if (s.fd < 0 && links == Links::refused && errno == ELOOP) fail("is a symbolic link; want a file");
   if (s.fd < 0) fail(fmt::format("cannot open it: {}", std::strerror(errno)));
   struct stat status {};
   if (fstat(s.fd, &status) != 0) fail(std::strerror(errno));

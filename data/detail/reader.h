@@ -22,9 +22,11 @@ static_assert(std::endian::native == std::endian::little, "the readers swap byte
 class Reader {
  public:
   enum class Format { plain, maybe_gzip };
+  enum class Links { followed, refused };
 
-  /// Opens a regular file. With maybe_gzip, one that begins as gzip (RFC 1952) is inflated on the way.
-  Reader(const char* op, const std::string& path, Format format = Format::plain);
+  /// Opens a regular file. With maybe_gzip, one that begins as gzip (RFC 1952) is inflated on the way. `links`: what to
+  /// do when the path's last name is a symbolic link.
+  Reader(const char* op, const std::string& path, Format format = Format::plain, Links links = Links::followed);
   /// Bytes that the caller keeps; `name` stands for the file in messages.
   Reader(const char* op, std::string name, std::span<const std::byte> bytes);
   ~Reader();

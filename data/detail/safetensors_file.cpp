@@ -61,7 +61,8 @@ std::string read_header(Reader& file, const BrokenRule& broken) {
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const char* op, const std::string& path) : file_(op, path) {
+SafetensorsFile::SafetensorsFile(const char* op, const std::string& path, Reader::Links links)
+    : file_(op, path, Reader::Format::plain, links) {
   const BrokenRule broken = [&](int rule, const std::string& problem) {
     file_.fail(fmt::format("breaks rule {}: {}", rule, problem));
   };

@@ -14,7 +14,7 @@ inline constexpr uint64_t longest_header = 100'000'000;
 class SafetensorsFile {
  public:
   /// Checks the rules of data/safetensors.h, but for the bytes of booleans. `op` begins the messages.
-  SafetensorsFile(const char* op, const std::string& path);
+  SafetensorsFile(const char* op, const std::string& path, Reader::Links links = Reader::Links::followed);
 
   /// In the order of the header.
   const std::vector<HeaderEntry>& entries() const { return header_.entries; }
