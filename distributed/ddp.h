@@ -55,8 +55,8 @@ class Reducer;
 /// names the parameter. With find_unused, one that was used by no rank keeps no gradient; what comes behind it in the
 /// order of buckets is communicated at the end only.
 ///
-/// When a backward that communicates throws on one rank, or the loss inside of ddp.backward, the job's groups end on all
-/// ranks, with CommErrors that say why; on that rank itself every later backward is a GradError that does.
+/// When a backward that communicates throws on one rank, or the loss inside of ddp.backward, the job's groups end on
+/// all ranks, with CommErrors that say why; on that rank itself every later backward is a GradError that does.
 class GRADUS_API DDP {
  public:
   /// Compares names, shapes, dtypes and options: ValueError that names the first difference and the rank, on all ranks.

@@ -80,8 +80,8 @@ class GRADUS_API ProcessGroup {
   [[nodiscard]] Work broadcast(const Tensor& x, int root = 0) const;
   /// As all_reduce, on the root only; elsewhere x keeps its values.
   [[nodiscard]] Work reduce(const Tensor& x, int root = 0, ReduceOp op = ReduceOp::sum) const;
-  /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1). x may be this rank's
-  /// part of `all`.
+  /// all (n * d0, ...) becomes the ranks' x (d0, ...) one after the other; a 0-dim x counts as (1). x may be this
+  /// rank's part of `all`.
   [[nodiscard]] Work all_gather(const Tensor& all, const Tensor& x) const;
   /// x (d0, ...) becomes this rank's part of the reduction of all ranks' `all` (n * d0, ...).
   [[nodiscard]] Work reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp op = ReduceOp::sum) const;
