@@ -78,6 +78,12 @@ class Worker {
     say("files", std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
   }
 
+  /// However slow those are who want to kill it, they find a job that still runs.
+  void wait_for_permission(int64_t step) const {
+    say("waits", step);
+    while (!std::filesystem::exists(folder_ + "/may-end")) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+
   template <class Optimizer>
   void train(SmallNet& net, Optimizer& opt) {
     using namespace gradus;
@@ -93,6 +99,7 @@ class Worker {
     say("resumed", step);
     while (step < last && !checkpoints.stop())
       for (auto& [x, y] : loader) {
+        if (step == last - 1) wait_for_permission(step);
         opt.zero_grad();
         ddp.backward(x, y,
                      [&](const Tensor& rows, const Tensor& classes) { return cross_entropy(net(rows), classes); });
@@ -157,13 +164,15 @@ class Job {
       _exit(126);
     }
   }
-  /// Waits until the workers have resumed once more and done `steps` steps; false when the job ends first.
+  /// Waits until the workers have resumed once more and done `steps` steps, or all but the last one; false when the job
+  /// ends first.
   bool wait_for_steps(int64_t steps) {
     for (;; std::this_thread::sleep_for(std::chrono::milliseconds(2))) {
       const bool ended = waitpid(launcher_, &status_, WNOHANG) == launcher_;
       if (ended) launcher_ = 0;
       const Progress now = progress();
-      if (now.resumes > resumes_ && now.last - now.resumed >= steps) return resumes_ = now.resumes, !ended;
+      if (now.resumes > resumes_ && (now.waits || now.last - now.resumed >= steps))
+        return resumes_ = now.resumes, !ended;
       if (ended) return false;
     }
   }
@@ -182,7 +191,9 @@ class Job {
   }
   /// As a batch system ends a job.
   void stop() { kill(launcher_, SIGTERM); }
+  /// Lets the job end.
   int exit_code() {
+    write_file(folder_ / "may-end", "");
     if (launcher_ != 0) waitpid(std::exchange(launcher_, 0), &status_, 0);
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
   }
@@ -204,6 +215,7 @@ class Job {
     int resumes = 0;
     int64_t resumed = 0, last = 0, saved = 0;  // steps
     int64_t kib = 0, files = 0;
+    bool waits = false;  // for permission to do the last step
     bool lost = false;
   };
   Progress progress() const {
@@ -216,11 +228,13 @@ class Job {
       };
       if (const auto step = number("step ")) p.last = *step;
       if (const auto step = number("saved ")) p.saved = std::max(p.saved, *step);
+      if (number("waits ")) p.waits = true;
       if (const auto kib = number("memory ")) p.kib = *kib;
       if (const auto files = number("files ")) p.files = *files;
       if (const auto step = number("resumed ")) {
         ++p.resumes;
         p.resumed = p.last = *step;
+        p.waits = false;
         p.lost |= *step < p.saved;
       }
     }
