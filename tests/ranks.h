@@ -55,11 +55,15 @@ class Ranks {
   pid_t process(int rank) const { return pids_.at(static_cast<size_t>(rank)); }
   void send_signal(int rank, int signal) { ::kill(pids_.at(static_cast<size_t>(rank)), signal); }
   std::string output(int rank) const { return read_file(output_file(rank)); }
-  /// Waits until a rank has printed `text`.
+  /// Waits until a rank has printed `text`; false when it ends without, or takes too long. The next assertion that
+  /// fails shows what all have printed, then.
   bool wait_for_output(int rank, const std::string& text) const {
-    while (output(rank).find(text) == std::string::npos) {
-      if (seconds() > limit_) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const auto has_printed = [&] { return output(rank).find(text) != std::string::npos; };
+    for (; !has_printed(); std::this_thread::sleep_for(std::chrono::milliseconds(5))) {
+      if (seconds() < limit_ && !has_ended(rank)) continue;
+      if (has_printed()) break;
+      UNSCOPED_INFO("rank " << rank << " did not print \"" << text << "\" in " << seconds() << " s\n" << all_output());
+      return false;
     }
     return true;
   }
@@ -124,6 +128,12 @@ class Ranks {
       _exit(127);
     }
     pids_.push_back(pid);
+  }
+
+  bool has_ended(int rank) const {
+    siginfo_t info{};
+    const pid_t pid = pids_[static_cast<size_t>(rank)];
+    return pid == 0 || (waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid);
   }
 
   // Whether the rank has ended; kills it when it is late.

@@ -8,13 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <fcntl.h>
 #include <chrono>
 #include <functional>
 #include <thread>
 #include <vector>
 
 #include "catch.h"
+#include "free_port.h"
+#include "moment.h"
 #include "scratch.h"
 
 #include <gradus/core/error.h>
@@ -31,23 +32,12 @@ using dist::detail::Fd;
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 sockaddr_in loopback(int port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return address;
-}
-
-int free_port() {
-  const Fd fd(socket(AF_INET, SOCK_STREAM, 0));
-  sockaddr_in address = loopback(0);
-  socklen_t size = sizeof address;
-  REQUIRE(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  return ntohs(address.sin_port);
 }
 
 /// A redis-server of our own, where there is one to start.
@@ -61,7 +51,7 @@ class Redis {
       dup2(nowhere, 1);
       dup2(nowhere, 2);
       execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--save", "", "--port",
-             std::to_string(port).c_str(), nullptr);
+             std::to_string(port.number()).c_str(), nullptr);
       _exit(127);
     }
   }
@@ -71,7 +61,7 @@ class Redis {
     waitpid(pid_, nullptr, 0);
   }
   static bool is_installed() { return std::system("command -v redis-server >/dev/null 2>&1") == 0; }
-  const int port = free_port();
+  const FreePort port;
 
  private:
   pid_t pid_;
@@ -87,7 +77,7 @@ struct Site {
       url = "file://" + (folder / "store");
     } else {
       redis = make_box<Redis>();
-      url = fmt::format("redis://127.0.0.1:{}", redis->port);
+      url = fmt::format("redis://127.0.0.1:{}", redis->port.number());
     }
   }
   Box<Store> open(const std::string& prefix = "job/0/", double timeout = 20) const {
@@ -185,13 +175,12 @@ TEST_CASE("a store's reader waits for the writer") {
     CHECK(reader->get("late", 20) == "here");
     writer.join();
 
-    const double start = now();
+    const Moment start;
     const CommError error = error_of([&] { reader->get("never", 0.3); });
-    const double waited = now() - start;
+    CHECK(now() - start.at >= 0.3);
+    CHECK(seconds_since(start) < 1.3);
     CHECK(error.kind == CommError::Kind::timeout);
     CHECK_THAT(error.what(), ContainsSubstring("job/0/never") && ContainsSubstring(site.url));
-    CHECK(waited >= 0.3);
-    CHECK(waited < 1.3);
     CHECK_THROWS_AS(reader->get("never", 0), CommError);
     CHECK_THROWS_AS(reader->get("never", std::nan("")), CommError);
     CHECK(reader->get("late", 0) == "here");  // a wait that ran out leaves the store as it was
@@ -241,12 +230,13 @@ TEST_CASE("addresses that are none") {
     const CommError error = error_of([&] { open_store(url, {.timeout = 0.2}); });
     CHECK_THAT(error.what(), ContainsSubstring(url));
   }
-  const double start = now();
+  const FreePort nobody;
+  const Moment start;
   const CommError error =
-      error_of([&] { open_store(fmt::format("tcp://127.0.0.1:{}", free_port()), {.timeout = 0.3}); });
+      error_of([&] { open_store(fmt::format("tcp://127.0.0.1:{}", nobody.number()), {.timeout = 0.3}); });
   CHECK(error.kind == CommError::Kind::timeout);
   CHECK_THAT(error.what(), ContainsSubstring("refused"));
-  CHECK(now() - start < 1.3);
+  CHECK(seconds_since(start) < 1.3);
   CHECK_THROWS_AS(open_store("tcp://no-such-host.invalid:80", {.timeout = 0.2}), CommError);
   CHECK_THROWS_AS(StoreServer("127.0.0.1", 65536, ""), CommError);
   const StoreServer server("127.0.0.1", 0, "");
@@ -254,13 +244,13 @@ TEST_CASE("addresses that are none") {
 }
 
 TEST_CASE("a client may come before its server") {
-  const int port = free_port();
+  const FreePort port;
   Box<StoreServer> server;
   std::thread late([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    server = make_box<StoreServer>("127.0.0.1", port, "t");
+    server = make_box<StoreServer>("127.0.0.1", port.number(), "t");
   });
-  const Box<Store> store = open_store(fmt::format("tcp://localhost:{}", port), {.token = "t", .timeout = 20});
+  const Box<Store> store = open_store(fmt::format("tcp://localhost:{}", port.number()), {.token = "t", .timeout = 20});
   late.join();
   CHECK(store->add("x", 1) == 1);
 }
@@ -305,11 +295,11 @@ TEST_CASE("strangers are sent away and keep nobody waiting") {
     say(fd, nonsense[i]);
     CHECK(is_sent_away(fd));
   }
-  const double start = now();
+  const Moment start;
   const Box<Store> store = site.open();
   store->set("key", "value");
   CHECK(store->get("key", 5) == "value");
-  CHECK(now() - start < 1);
+  CHECK(seconds_since(start) < 1);
 }
 
 TEST_CASE("a message may come byte by byte") {
@@ -329,9 +319,9 @@ TEST_CASE("a client that takes no answers keeps nobody waiting") {
   const Fd fd = stranger(*site.server);
   say(fd, message(Ask::hello, {magic, "secret"}));
   for (int i = 0; i < 10; ++i) say(fd, message(Ask::find, {"large"}));
-  const double start = now();
+  const Moment start;
   for (int i = 0; i < 100; ++i) store->add("n", 1);
-  CHECK(now() - start < 5);
+  CHECK(seconds_since(start) < 5);
   CHECK(store->find("n") == "100");
 }
 
@@ -353,9 +343,9 @@ TEST_CASE("a will is carried out when its client dies, and only then") {
       watcher->get("left", 10);
       CHECK_THROWS_AS(watcher->get("will", 0.2), CommError);
     } else {
-      const double start = now();
+      const Moment start;
       CHECK(watcher->get("will", 10) == "I am gone");
-      CHECK(now() - start < 1);
+      CHECK(seconds_since(start) < 1);
     }
   }
   const Box<Store> late = site.open();  // the key is there already: it stays
@@ -386,15 +376,13 @@ TEST_CASE("a server that is gone, or does not answer, is an error in time") {
   store->close();
   CHECK_THAT(error_of([&] { store->find("x"); }).what(), ContainsSubstring("closed"));
 
-  const Fd deaf(socket(AF_INET, SOCK_STREAM, 0));
-  const sockaddr_in address = loopback(free_port());
-  REQUIRE(bind(deaf.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-  REQUIRE(listen(deaf.get(), 8) == 0);
-  const double start = now();
+  const FreePort deaf;
+  deaf.listen_only();
+  const Moment start;
   const CommError silent =
-      error_of([&] { open_store(fmt::format("tcp://127.0.0.1:{}", ntohs(address.sin_port)), {.timeout = 0.3}); });
+      error_of([&] { open_store(fmt::format("tcp://127.0.0.1:{}", deaf.number()), {.timeout = 0.3}); });
   CHECK(silent.kind == CommError::Kind::timeout);
-  CHECK(now() - start < 1.3);
+  CHECK(seconds_since(start) < 1.3);
 }
 
 TEST_CASE("a server that is late is not lost: the store works on, and no will is carried out") {
