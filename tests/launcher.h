@@ -9,19 +9,18 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "catch.h"
+#include "moment.h"
 #include "scratch.h"
 
 using Words = std::vector<std::string>;
 
-inline double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 inline void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 inline bool comes_true(const std::function<bool()>& condition, double seconds = 20) {
@@ -85,6 +84,21 @@ class Launcher {
         found.push_back(std::stoi(name));
     }
     return found;
+  }
+
+  /// Of them, those that are left after some seconds, though they had a core to end on.
+  std::vector<pid_t> processes_after(double seconds) const {
+    std::map<pid_t, Moment> first_seen;
+    const double begin = now();
+    for (;; sleep_for(0.005)) {
+      std::vector<pid_t> left = processes();
+      double excuse = 0;
+      for (const pid_t process : left) {
+        const Moment present(process), &first = first_seen.try_emplace(process, present).first->second;
+        excuse = std::max(excuse, present.at - first.at - seconds_between(first, present));
+      }
+      if (left.empty() || now() - begin - excuse > seconds) return left;
+    }
   }
 
   pid_t pid = -1;
