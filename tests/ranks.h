@@ -103,6 +103,7 @@ class Ranks {
         {"GRADUS_STORE", options.store.empty() ? "file://" + (scratch_ / "store") : options.store},
         {"GRADUS_RUN_ID", "test"},
         {"GRADUS_NUM_THREADS", "1"},
+        {"TEST_MEETING", scratch_.path()},
     };
     for (const auto& [name, value] : options.variables) variables[name] = value;
     std::vector<std::string> settings;
@@ -178,4 +179,14 @@ inline void run_ranks(int n, const std::string& test_case, const RanksOptions& o
 inline std::string setting(const char* name, const std::string& fallback = {}) {
   const char* const value = std::getenv(name);
   return value ? value : fallback;
+}
+
+/// In a rank: goes on when the ranks 0 to n - 1 have come here. It needs no group, so that what becomes of the group
+/// later meets no rank that is still before it. Once in a test case.
+inline void meet(int n) {
+  const std::string place = setting("TEST_MEETING") + "/met-";
+  write_file(place + setting("RANK"), "");
+  for (int rank = 0; rank < n; ++rank)
+    while (access((place + std::to_string(rank)).c_str(), F_OK) != 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }

@@ -279,6 +279,7 @@ TEST_CASE("a failure that the launcher writes into the store ends what waits") {
 
 TEST_CASE("ranks: one vanishes before anything is connected", "[.]") {
   ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  meet(3);  // else it is gone while another one still is in init()
   if (group.rank() == 2) _exit(0);
   tell_begin();
   const Tensor x = zeros({10});
@@ -357,6 +358,7 @@ const Mistake mistakes[] = {
 TEST_CASE("ranks: make a mistake", "[.]") {
   ProcessGroup group = dist::init({.timeout = timeout_setting()});
   group.barrier();
+  meet(group.size());  // else a failure ends the barrier of one that is slow
   const Mistake& mistake = mistakes[std::stoul(setting("TEST_MISTAKE"))];
   tell_begin();
   until_error(group, [&] { (group.rank() == 1 ? mistake.one : mistake.other)(group); });
@@ -397,10 +399,7 @@ TEST_CASE("ranks that differ are told so, all of them") {
 // ---- the start
 
 TEST_CASE("ranks: fail to start", "[.]") {
-  if (const std::string meeting = setting("TEST_MEETING"); !meeting.empty()) {  // one timeout for all
-    write_file(meeting + "/rank" + setting("RANK"), "");
-    for (const char* rank : {"/rank0", "/rank1"}) wait_for_file(meeting + rank);
-  }
+  if (setting("TEST_TOGETHER") == "1") meet(2);  // one timeout for both
   const Moment begin;
   try {
     dist::init({.timeout = timeout_setting()});
@@ -419,11 +418,10 @@ TEST_CASE("ranks: start", "[.]") {
 }
 
 TEST_CASE("who is missing at the start is named") {
-  const Scratch scratch;
   run_ranks(2, "ranks: fail to start",
             {.variables = {{"WORLD_SIZE", "4"},
                            {"LOCAL_WORLD_SIZE", "4"},
-                           {"TEST_MEETING", scratch.path()},
+                           {"TEST_TOGETHER", "1"},
                            {"TEST_TIMEOUT", "2"},
                            {"TEST_WANT", "2 of 4 processes did not come"}}});
 }
