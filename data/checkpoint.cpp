@@ -29,6 +29,8 @@ namespace fs = std::filesystem;
 using detail::Manifest;
 using detail::together;
 constexpr const char* op = "Checkpointer";
+// Seconds that ranks wait for one whose disk is slow. One that dies is noticed at once, whatever this says.
+constexpr double patience = 3600;
 
 /// Signals that came to any rank, told to all of them by an all-reduce that is begun in one step and read in the next:
 /// no step waits for it, and all ranks stop at the same one.
@@ -136,7 +138,7 @@ Checkpointer::Checkpointer(std::string folder, const CheckpointerOptions& option
   State& s = *state_;
   s.folder = std::move(folder);
   s.options = options;
-  if (options.group.size() > 1) s.group = s.options.group.split(0);
+  if (options.group.size() > 1) s.group = s.options.group.split(0, {.timeout = patience});
   try {
     together(s.group, [&] {
       std::error_code error;

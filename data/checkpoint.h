@@ -33,7 +33,8 @@ struct CheckpointerOptions {
 /// (Stateful::state_slices()) it writes itself, so each writes and copies its part only. Any number of ranks resumes
 /// from what any number wrote: each has its own random generator back where the number is the same; else all go on with
 /// rank 0's, 2^40 counters further for each rank unless all were at the same place. A failure on one rank is a
-/// CheckpointError on all that names it; a process that dies is a CommError.
+/// CheckpointError on all that names it; a process that dies is a CommError. While they save or resume, ranks wait for
+/// an hour for one whose disk is slow, whatever the group's timeout.
 class GRADUS_API Checkpointer {
  public:
   explicit Checkpointer(std::string folder, const CheckpointerOptions& options = {});

@@ -242,6 +242,50 @@ TEST_CASE("when a system call fails on any rank, all ranks say so, and the check
              lost);
 }
 
+TEST_CASE(
+    "a rank whose disk is slower than the group's timeout neither ends the job nor stops the training meanwhile") {
+  if (!can_have_ranks()) return;
+  constexpr double timeout = 8, slow = 11, limit = 45;
+  constexpr int steps_meanwhile = 50;
+  constexpr int64_t save_at = 1'000'000;
+  ThreadRanks ranks(2);
+  const Scratch scratch;
+  std::atomic<int> steps = 0, syncs = 0;
+  std::atomic<bool> on_disk = false;
+  const auto sync_slowly = [&](int64_t, std::string_view name) {  // one rank's, and once
+    if (name != "fsync" || ++syncs != 1) return 0;
+    const int before = steps;
+    const auto start = std::chrono::steady_clock::now();
+    const auto seconds = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    while ((seconds() < slow || steps < before + 2 * steps_meanwhile) && seconds() < limit)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    on_disk = true;
+    return seconds() < limit ? 0 : EIO;
+  };
+  const EndFaults end;
+  ranks.run([&](ProcessGroup& world) {
+    const ProcessGroup group = world.split(0, {.timeout = timeout});
+    Weights weights;
+    weights.set(save_at);
+    Checkpointer checkpoints(scratch.path(), {.every = save_at, .signals = false, .group = group});
+    group.barrier();
+    if (group.rank() == 0) data::sys::inject(sync_slowly);
+    group.barrier();
+    const Tensor done = zeros({1});
+    for (int64_t step = save_at; done.item<float>() == 0; ++step) {
+      checkpoints.step(step, weights);
+      done.fill_(on_disk.load());
+      group.all_reduce(done, dist::ReduceOp::max).wait();
+      ++steps;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    checkpoints.wait();
+  });
+  CHECK(resumed_step(scratch.path()) == save_at);
+}
+
 TEST_CASE("damage that only one rank sees makes all ranks take the checkpoint before") {
   if (!can_have_ranks()) return;
   ThreadRanks three(3), two(2);

@@ -83,3 +83,7 @@ inline void fail_call(int64_t k, int error) {
   gradus::data::sys::inject([=](int64_t call, std::string_view) { return call == k ? error : 0; });
 }
 inline void no_faults() { gradus::data::sys::inject({}); }
+/// Ends faults with its scope, also when a test throws.
+struct EndFaults {
+  ~EndFaults() { no_faults(); }
+};
