@@ -30,6 +30,14 @@ TEST_CASE("workers know who they are") {
                       "[rank2]: 2 2 0 3 3 night 0 4 32 127.0.0.1"});
   CHECK(run({"sh", "-c", "echo $WORLD_SIZE"}).out == "1\n");  // alone: no prefix
   CHECK(run({"--nproc", "auto", "--", "sh", "-c", "exit 5"}).code == 5);
+  cpu_set_t all, some;
+  REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
+  CPU_ZERO(&some);
+  for (int cpu = 0; CPU_COUNT(&some) < std::min(2, CPU_COUNT(&all)); ++cpu)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &some);
+  sched_setaffinity(0, sizeof some, &some);
+  CHECK(lines(run({"--nproc", "cpu", "sh", "-c", "echo x"}).out).size() == static_cast<size_t>(CPU_COUNT(&some)));
+  sched_setaffinity(0, sizeof all, &all);
   setenv("GRADUS_NUM_THREADS", "3", 1);
   CHECK(run({"sh", "-c", "echo $GRADUS_NUM_THREADS"}).out == "3\n");
   unsetenv("GRADUS_NUM_THREADS");
@@ -90,11 +98,14 @@ TEST_CASE("whom the groups accuse is to blame") {
 }
 
 TEST_CASE("when the groups know nobody to blame, a failure that explains itself counts") {
-  const Result result = run(worker({"--nproc", "2"}, "[.blames_nobody]"));
+  const Result result = run(worker({"--nproc", "2", "--max-restarts", "1"}, "[.blames_nobody]"));
   CHECK(result.code == 7);
-  CHECK_THAT(result.err, ContainsSubstring("rank 1 failed: exit 7") && ContainsSubstring("*    1  "));
-  // It left no words: those of the groups are told.
-  CHECK_THAT(result.err, ContainsSubstring("the groups failed: no rank is missing"));
+  CHECK_THAT(result.err, ContainsSubstring("*    1  "));
+  // It left no words: those of the groups are told, each time.
+  CHECK_THAT(result.err, ContainsSubstring("rank 1 failed: exit 7; starting again (1 of 1)\n"
+                                           "gradus-run: the groups failed: no rank is missing\n"
+                                           "gradus-run: failed after 2 attempts: rank 1 failed: exit 7\n") &&
+                             ContainsSubstring("\nthe groups failed: no rank is missing\n"));
 }
 
 TEST_CASE("what is told of a failure, and what is not understood") {
@@ -362,7 +373,11 @@ TEST_CASE("what is not understood is refused, with a hint") {
     refused({"--heartbeat=" + bad, "true"}, "--heartbeat");
   }
   refused({"--nnodes", "3:2", "--rdzv", "localhost:1", "true"}, "--nnodes");
-  CHECK(run({"--rdzv", "localhost", "true"}).code == 1);
+  for (const std::string bad : {"localhost", "localhost:0", "localhost:x", ":29400", "::1:29400", ""})
+    refused({"--rdzv", bad, "true"}, "want HOST:PORT");
+  refused({"--nproc_per_node=2", "true"}, "here it is --nproc");
+  refused({"--max_restarts", "2", "true"}, "here it is --max-restarts");
+  refused({"--rdzv-backend", "c10d", "true"}, "leave it out");
   const Result help = run({"--help"});
   CHECK(help.code == 0);
   CHECK(help.err.empty());
@@ -418,15 +433,16 @@ TEST_CASE("worker: rank 0 accuses rank 1 and ends", "[.accuses]") {
 TEST_CASE("worker: rank 0 cannot say why its group failed, rank 1 ends after it", "[.blames_nobody]") {
   const dist::Env env = dist::Env::detect();
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 20});
+  const std::string rank_0 = fmt::format("rank 0 of {}", env.attempt);
   if (env.rank == 1) {
-    const int other = std::stoi(store->get("rank 0", 20));
+    const int other = std::stoi(store->get(rank_0, 20));
     comes_true([&] { return kill(other, 0) != 0; });  // the launcher has seen its end
     _exit(7);
   }
   const dist::detail::Failure failure{-1, CommError::Kind::timeout, "no rank is missing"};
-  store->set(dist::detail::abort_key(0), failure.text());
+  store->set(dist::detail::abort_key(env.attempt), failure.text());
   write_file(std::getenv("GRADUS_ERROR_FILE"), failure.text());
-  store->set("rank 0", std::to_string(getpid()));
+  store->set(rank_0, std::to_string(getpid()));
   _exit(3);
 }
 

@@ -32,6 +32,7 @@ int run_job(const Options& options) {
     const Verdict verdict = attempt.run();
     if (verdict.failed() && verdict.may_help && round < plan.max_restarts) {
       say("{}; starting again ({} of {})", verdict.message, round + 1, plan.max_restarts);
+      if (!verdict.words.empty()) say("{}", verdict.words);
       continue;
     }
     const Rows rows = meeting.leave(plan, attempt.rows(), farewell + (verdict.failed() ? options.stop_timeout : 0));

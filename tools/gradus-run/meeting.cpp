@@ -103,9 +103,7 @@ Meeting::Meeting(const Options& options)
 
 /// Serves the store where that is this launcher's part. Why it cannot, where another launcher of this machine may.
 std::string Meeting::serve() {
-  dist::detail::Endpoint endpoint;
-  if (!dist::detail::Endpoint::parse(options_.rdzv, endpoint))
-    throw CommError(fmt::format("--rdzv {}: want HOST:PORT", options_.rdzv));
+  const auto endpoint = dist::detail::Endpoint::of_url(url_);
   host_ = endpoint.host;
   const bool must = options_.node_rank == 0 || is_alone();
   if (!must && (options_.node_rank || !is_this_machine(host_))) return "";

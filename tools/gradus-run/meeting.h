@@ -36,8 +36,6 @@ class Meeting {
  public:
   explicit Meeting(const Options& options);
 
-  bool is_first() const { return static_cast<bool>(server_); }
-  bool is_alone() const { return options_.max_nodes == 1; }
   /// The round that is open or will be next.
   int current_round();
   /// Waits for the others. When `round` is closed already, for the next one.
@@ -51,6 +49,8 @@ class Meeting {
   const std::string& token() const { return token_; }
 
  private:
+  bool is_first() const { return static_cast<bool>(server_); }
+  bool is_alone() const { return options_.max_nodes == 1; }
   std::string serve();
   void find_store(const std::string& taken) const;
   void open(int round);

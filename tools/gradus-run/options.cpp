@@ -3,16 +3,20 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
 #include <functional>
-#include <string_view>
+#include <map>
 
 #include <fmt/format.h>
 
 #include <gradus/core/backend.h>
+#include <gradus/distributed/detail/store_socket.h>
+
+#include "cores.h"
 
 namespace gradus::run {
 
@@ -27,7 +31,8 @@ one fails. Each finds its rank in the environment; gradus::dist::init() does the
                                                   the same line on two machines, the first of which is node0
 
 processes
-  --nproc N|auto         on this machine (1); auto: one for each CUDA device, one without any
+  --nproc N|auto|gpu|cpu on this machine (1); gpu: one for each CUDA device; auto: the same, or one where there is none;
+                         cpu: one for each core
   --bind-cores           gives each its own share of the cores
 several machines
   --nnodes N|MIN:MAX     how many machines (1); with MIN:MAX it goes on with fewer when more do not come
@@ -82,9 +87,20 @@ std::string short_text(Text name, Text text) {
 }
 
 int processes(Text name, Text text) {
-  if (text != "auto") return integer(name, text, 1, 4096);
+  if (text == "cpu") return static_cast<int>(usable_cores().size());
+  if (text != "auto" && text != "gpu") return integer(name, text, 1, 4096);
   Backend* const backend = find_cuda_backend();
-  return backend && backend->device_count() > 0 ? backend->device_count() : 1;
+  const int devices = backend ? backend->device_count() : 0;
+  if (devices == 0 && text == "gpu")
+    throw UsageError(fmt::format("{} gpu: no CUDA device; gradus-doctor says why", name));
+  return std::max(devices, 1);
+}
+
+std::string meeting_place(Text name, Text text) {
+  dist::detail::Endpoint endpoint;
+  if (!dist::detail::Endpoint::parse(text, endpoint) || endpoint.port == 0)
+    throw UsageError(fmt::format("{} {}: want HOST:PORT with a port from 1 to 65535", name, text));
+  return text;
 }
 
 void nodes(Options& options, Text name, Text text) {
@@ -104,7 +120,7 @@ const std::vector<Option>& all_options() {
   static const std::vector<Option> all = {
       {"--nproc", true, [](Options& o, Text name, Text value) { o.nproc = processes(name, value); }},
       {"--nnodes", true, nodes},
-      {"--rdzv", true, [](Options& o, Text, Text value) { o.rdzv = value; }},
+      {"--rdzv", true, [](Options& o, Text name, Text value) { o.rdzv = meeting_place(name, value); }},
       {"--node-rank", true, [](Options& o, Text name, Text value) { o.node_rank = integer(name, value, 0, 65535); }},
       {"--rdzv-id", true, [](Options& o, Text name, Text value) { o.job = short_text(name, value); }},
       {"--rdzv-timeout", true, [](Options& o, Text name, Text value) { o.rdzv_timeout = seconds(name, value); }},
@@ -131,10 +147,30 @@ const std::vector<Option>& all_options() {
   return all;
 }
 
+/// What those who come from torchrun may have meant; with a semicolon before it, or empty.
+std::string hint_for(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  static const std::map<std::string, const char*> hints = {
+      {"--nproc-per-node", "here it is --nproc"},
+      {"--rdzv-endpoint", "here it is --rdzv"},
+      {"--master-addr", "here it is --rdzv HOST:PORT"},
+      {"--master-port", "here it is --rdzv HOST:PORT"},
+      {"--log-dir", "here it is --redirect"},
+      {"--redirects", "here it is --redirect"},
+      {"--rdzv-backend", "there is only one here, leave it out"},
+      {"--monitor-interval", "ends are noticed at once here, leave it out"},
+      {"--no-python", "any program is started here, leave it out"},
+  };
+  if (const auto hint = hints.find(name); hint != hints.end()) return fmt::format("; {}", hint->second);
+  for (const Option& option : all_options())
+    if (name == option.name) return "; here it is " + name;
+  return "";
+}
+
 const Option& find_option(Text name) {
   for (const Option& option : all_options())
     if (name == option.name) return option;
-  throw UsageError(fmt::format("unknown option {}", name));
+  throw UsageError(fmt::format("unknown option {}{}", name, hint_for(name)));
 }
 
 std::string variable(const char* name) {
@@ -148,9 +184,8 @@ void read_environment(Options& options) {
   };
   apply("PET_NNODES", "--nnodes");
   apply("PET_NPROC_PER_NODE", "--nproc");
-  if (const std::string host = variable("PET_MASTER_ADDR"); !host.empty())
-    options.rdzv =
-        fmt::format("{}:{}", host, variable("PET_MASTER_PORT").empty() ? "29400" : variable("PET_MASTER_PORT"));
+  if (const std::string host = variable("PET_MASTER_ADDR"), port = variable("PET_MASTER_PORT"); !host.empty())
+    options.rdzv = meeting_place("PET_MASTER_ADDR and PET_MASTER_PORT", host + ':' + (port.empty() ? "29400" : port));
   apply("PET_RDZV_ENDPOINT", "--rdzv");
   apply("PET_RDZV_ID", "--rdzv-id");
   apply("PET_MAX_RESTARTS", "--max-restarts");
