@@ -222,12 +222,12 @@ void GlooEngine::all_gather(const Collective& c) {
 // As in post(): one message's time, where Gloo's ring takes 2(n - 1).
 void GlooEngine::all_gather_small(const Collective& c) {
   const size_t bytes = part_bytes(c);
+  std::memmove(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);  // it may be there already
   const auto slot = gloo::Slot::build(gather_slot, c.tag);
   const auto from = buffer(c.in, bytes), to = buffer(c.out, bytes * static_cast<size_t>(size_));
   for (int rank = 0; rank < size_; ++rank)
     if (rank != rank_) to->recv(rank, slot, static_cast<size_t>(rank) * bytes, bytes);
   for (int i = 1; i < size_; ++i) from->send((rank_ + i) % size_, slot);
-  std::memmove(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);  // it may be there already
   for (int i = 1; i < size_; ++i) {
     from->waitSend(patience(c.timeout));
     to->waitRecv(patience(c.timeout));
