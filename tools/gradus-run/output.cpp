@@ -23,6 +23,7 @@ constexpr double patience = 2;
 
 Output::Output(std::vector<Source> sources) : sources_(std::move(sources)), wake_(eventfd(0, EFD_CLOEXEC)) {
   for (const Source& source : sources_) {
+    if (!source.out) continue;  // was not started
     streams_.push_back({&source, &source.out, STDOUT_FILENO});
     streams_.push_back({&source, &source.err, STDERR_FILENO});
   }
