@@ -255,6 +255,17 @@ TEST_CASE("signals go to all workers") {
     CHECK_THAT(result.out, ContainsSubstring("[rank0]: saved") && ContainsSubstring("[rank1]: saved"));
     CHECK(std::count(result.out.begin(), result.out.end(), '\n') == 6);  // each signal came once
   }
+  {  // two at once are one
+    Launcher launcher(shell({}, "trap 'sleep 0.3; echo saved; exit 0' TERM; echo ready; while :; do sleep 0.02; done"));
+    REQUIRE(launcher.says("ready"));
+    const auto first = std::chrono::steady_clock::now();
+    kill(launcher.pid, SIGTERM);
+    sleep_for(0.1);
+    kill(launcher.pid, SIGTERM);
+    const bool at_once = std::chrono::steady_clock::now() - first < std::chrono::milliseconds(300);
+    const Result result = launcher.wait();
+    if (at_once) CHECK(result.out == "ready\nsaved\n");
+  }
   {
     Launcher launcher(shell({"--nproc", "2", "--max-restarts", "3"}, patient));
     REQUIRE(launcher.says("[rank1]: ready"));
@@ -289,6 +300,7 @@ TEST_CASE("a worker that does not end is killed") {
     REQUIRE(launcher.says("[rank1]: ready"));
     kill(launcher.pid, SIGTERM);
     REQUIRE(launcher.says("told"));
+    sleep_for(0.6);
     kill(launcher.pid, SIGTERM);  // the second one means it
     const Result result = launcher.wait();
     CHECK(result.code == 128 + SIGKILL);

@@ -26,6 +26,8 @@ namespace {
 
 /// Seconds in which a failure that looks like the consequence of another waits for that one.
 constexpr double second_thoughts = 1;
+/// Seconds within which another signal that asks to stop is the same request: some schedulers send two.
+constexpr double same_request = 0.5;
 /// EX_TEMPFAIL: the program was told to stop, has saved, and wants to go on when its place is its own again.
 constexpr int queue_again = 75;
 
@@ -155,10 +157,10 @@ void Attempt::handle_signals() {
     } else if (!asks_to_stop(*signal)) {
       for (const Worker& worker : workers_) worker.signal(*signal);
     } else if (!asked_to_stop_) {
-      asked_to_stop_ = true;
+      asked_to_stop_.emplace(same_request);
       kill_.emplace(options_.stop_timeout);
       for (const Worker& worker : workers_) worker.signal(*signal);
-    } else {
+    } else if (asked_to_stop_->passed()) {
       for (const Worker& worker : workers_) worker.signal(SIGKILL);
     }
   }

@@ -60,9 +60,10 @@ class Attempt {
   std::vector<Worker> workers_;
   std::vector<const Worker*> failed_;  // in the order of their ends
   std::optional<Verdict> verdict_;
-  std::optional<Deadline> judgement_;  // until then a better culprit than those of failed_ may come
-  std::optional<Deadline> kill_;       // whoever still runs then
-  bool asked_to_stop_ = false, has_reported_ = false;
+  std::optional<Deadline> judgement_;      // until then a better culprit than those of failed_ may come
+  std::optional<Deadline> kill_;           // whoever still runs then
+  std::optional<Deadline> asked_to_stop_;  // and until then another signal is the same request
+  bool has_reported_ = false;
 };
 
 }  // namespace gradus::run
