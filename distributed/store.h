@@ -13,11 +13,13 @@ namespace gradus::dist {
 struct StoreOptions {
   std::string token = {};   ///< a tcp:// store answers only those who know it
   std::string prefix = {};  ///< put before each key: the job and the attempt
-  double timeout = 120;     ///< seconds until connecting, or a call to the server, is given up
+  double timeout = 120;     ///< seconds until connecting, or a call to the server, is given up; such a call may still
+                            ///< take effect later
 };
 
-/// Failures are CommErrors (setup) that name the store and the key. Safe to use by several threads, one at a time;
-/// somebody who waits in get() keeps the others waiting, so a thread that watches a key opens a store of its own.
+/// Failures are CommErrors that name the store and the key: `timeout` for a server that does not answer (the next call
+/// asks again), peer_lost for one that is gone, setup for what it refuses. Safe to use by several threads, one at a
+/// time; somebody who waits in get() keeps the others waiting, so a thread that watches a key opens a store of its own.
 class GRADUS_API Store {
  public:
   virtual ~Store() = default;
@@ -48,6 +50,8 @@ class GRADUS_API StoreServer {
   StoreServer(const std::string& host, int port, std::string token);
   ~StoreServer();
   int port() const;
+  /// Serves on until the last client has left, for `seconds` at most, and ends.
+  void finish(double seconds);
 
  private:
   struct State;

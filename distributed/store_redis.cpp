@@ -34,7 +34,7 @@ class RedisStore final : public StoreKind {
   void close() override {
     const std::lock_guard lock(mutex_);
     connection_.end();
-    lost_ = "this store was closed";
+    closed_ = true;
   }
 
  private:
@@ -44,38 +44,54 @@ class RedisStore final : public StoreKind {
   };
   /// The reply as text, or nothing for Redis' nil.
   std::optional<std::string> command(const std::string& key, std::initializer_list<std::string_view> words);
+  void connect(const Deadline& deadline);
+  std::optional<std::string> ask(const std::string& key, std::initializer_list<std::string_view> words,
+                                 const Deadline& deadline);
   Reply receive_reply(const Deadline& deadline);
   size_t find_line_end(const Deadline& deadline);
   void receive_more(const Deadline& deadline);
 
+  Endpoint endpoint_;
   Connection connection_;
   std::string received_;  // and not yet read
   int owed_ = 0;          // replies that will come, also those that were waited for too long
-  std::string lost_;
+  bool closed_ = false;
 };
 
-RedisStore::RedisStore(const std::string& url, const StoreOptions& options) : StoreKind(url, options) {
-  const Endpoint endpoint = Endpoint::of_url(url);
-  if (endpoint.host.empty() || endpoint.port == 0) fail("", "want redis://host:port with a port from 1 to 65535");
-  try {
-    connection_ = Connection::open(endpoint, Deadline(options.timeout));
-  } catch (const SocketError& error) {
-    fail(
-        "",
-        fmt::format("no connection within {:g} s: {}; does the Redis server run there?", options.timeout, error.what()),
-        CommError::Kind::timeout);
-  }
-  if (!options.token.empty()) command("", {"AUTH", options.token});
+RedisStore::RedisStore(const std::string& url, const StoreOptions& options)
+    : StoreKind(url, options), endpoint_(Endpoint::of_url(url)) {
+  if (endpoint_.host.empty() || endpoint_.port == 0) fail("", "want redis://host:port with a port from 1 to 65535");
   command("", {"PING"});
 }
 
+// What was lost is opened again by the next command: the server may have been started anew.
 std::optional<std::string> RedisStore::command(const std::string& key, std::initializer_list<std::string_view> words) {
   const std::lock_guard lock(mutex_);
-  if (!connection_) fail(key, lost_, CommError::Kind::peer_lost);
+  if (closed_) fail(key, "this store was closed", CommError::Kind::peer_lost);
+  const Deadline deadline(options_.timeout);
+  if (!connection_) connect(deadline);
+  return ask(key, words, deadline);
+}
+
+void RedisStore::connect(const Deadline& deadline) {
+  received_.clear();
+  owed_ = 0;
+  try {
+    connection_ = Connection::open(endpoint_, deadline);
+  } catch (const SocketError& error) {
+    fail("",
+         fmt::format("no connection within {:g} s: {}; does the Redis server run there?", options_.timeout,
+                     error.what()),
+         CommError::Kind::timeout);
+  }
+  if (!options_.token.empty()) ask("", {"AUTH", options_.token}, deadline);
+}
+
+std::optional<std::string> RedisStore::ask(const std::string& key, std::initializer_list<std::string_view> words,
+                                           const Deadline& deadline) {
   std::string request = fmt::format("*{}\r\n", words.size());
   for (const std::string_view word : words)
     fmt::format_to(std::back_inserter(request), "${}\r\n{}\r\n", word.size(), word);
-  const Deadline deadline(options_.timeout);
   Reply reply{};
   bool asked = false;
   try {
@@ -86,7 +102,6 @@ std::optional<std::string> RedisStore::command(const std::string& key, std::init
     const std::string reason = fmt::format("{}; does the Redis server still run?", error.what());
     if (asked && error.timed_out) fail(key, reason, CommError::Kind::timeout);  // late, not gone
     connection_.end();
-    lost_ = reason;
     fail(key, reason, error.timed_out ? CommError::Kind::timeout : CommError::Kind::peer_lost);
   }
   if (reply.kind == '-') fail(key, fmt::format("the Redis server says: {}", *reply.text));

@@ -3,10 +3,10 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -19,6 +19,7 @@
 #include <fmt/format.h>
 
 #include <gradus/core/error.h>
+#include <gradus/distributed/detail/quiet_thread.h>
 #include <gradus/distributed/detail/store_kind.h>
 #include <gradus/distributed/detail/store_socket.h>
 #include <gradus/distributed/detail/store_wire.h>
@@ -70,9 +71,11 @@ struct Client {
 
 struct StoreServer::State {
   State(const std::string& host, int port, std::string secret);
-  ~State();
+  ~State() { end(0); }
 
+  void end(double patience);
   void run();
+  bool is_used() const;
   double next_deadline() const;
   void accept_all();
   bool make_room();
@@ -93,6 +96,7 @@ struct StoreServer::State {
   std::unordered_map<std::string, std::string> values;
   std::list<Client> clients;  // the oldest first
   Deadline accept_again{0};
+  std::optional<Deadline> last_call;  // set before `wake`: until then those who are still there are served
   std::thread thread;
 };
 
@@ -139,15 +143,12 @@ StoreServer::State::State(const std::string& host, int wanted_port, std::string 
   port = port_of(listener);
   wake = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) throw CommError(fmt::format("StoreServer: eventfd: {}", std::strerror(errno)));
-  // Signals are the program's: none is to be handled on this thread.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread = quiet_thread([this] { run(); });
 }
 
-StoreServer::State::~State() {
+void StoreServer::State::end(double patience) {
+  if (!thread.joinable()) return;
+  last_call = Deadline(patience);
   const uint64_t one = 1;
   while (::write(wake.get(), &one, sizeof one) < 0 && errno == EINTR) {
   }
@@ -155,7 +156,8 @@ StoreServer::State::~State() {
 }
 
 void StoreServer::State::run() {
-  for (std::vector<pollfd> polled;;) {
+  bool is_ending = false;
+  for (std::vector<pollfd> polled; !is_ending || (is_used() && !last_call->passed());) {
     polled.clear();
     polled.push_back({wake.get(), POLLIN, 0});
     polled.push_back({accept_again.passed() ? listener.get() : -1, POLLIN, 0});
@@ -163,14 +165,22 @@ void StoreServer::State::run() {
       const short more = !client.out.empty() ? POLLOUT : client.is_free() ? POLLIN : 0;
       polled.push_back({client.fd.get(), static_cast<short>(POLLRDHUP | more), 0});
     }
-    if (poll(polled.data(), polled.size(), Deadline(next_deadline()).poll_ms()) < 0) continue;
-    if (polled[0].revents) return;
+    const double patience = is_ending ? std::min(next_deadline(), last_call->left()) : next_deadline();
+    if (poll(polled.data(), polled.size(), Deadline(patience).poll_ms()) < 0) continue;
+    uint64_t ones = 0;
+    is_ending = is_ending || ::read(wake.get(), &ones, sizeof ones) > 0;
     auto ready = polled.begin() + 2;
     for (Client& client : clients) serve(client, (ready++)->revents);
     expire();
     bury();
     if (polled[1].revents) accept_all();
   }
+  clients.clear();
+  listener.reset();
+}
+
+bool StoreServer::State::is_used() const {
+  return std::any_of(clients.begin(), clients.end(), [](const Client& client) { return client.known; });
 }
 
 double StoreServer::State::next_deadline() const {
@@ -245,9 +255,10 @@ void StoreServer::State::flush(Client& client) {
     const ssize_t n = send(client.fd.get(), client.out.data() + sent, client.out.size() - sent, MSG_NOSIGNAL);
     if (n >= 0) {
       sent += static_cast<size_t>(n);
-    } else if (errno != EINTR) {
-      client.ended |= errno != EAGAIN;
+    } else if (errno == EAGAIN) {
       break;
+    } else if (errno != EINTR) {
+      sent = client.out.size();  // nobody is there to take it; but his last request may be his farewell
     }
   }
   client.out.erase(0, sent);
@@ -367,5 +378,6 @@ StoreServer::StoreServer(const std::string& host, int port, std::string token)
     : state_(make_box<State>(host, port, std::move(token))) {}
 StoreServer::~StoreServer() = default;
 int StoreServer::port() const { return state_->port; }
+void StoreServer::finish(double seconds) { state_->end(seconds); }
 
 }  // namespace gradus::dist

@@ -43,7 +43,7 @@ sockaddr_in loopback(int port) {
 /// A redis-server of our own, where there is one to start.
 class Redis {
  public:
-  Redis() {
+  explicit Redis(int port_) : port(port_) {
     pid_ = fork();
     if (pid_ == 0) {
       alarm(60);
@@ -61,7 +61,7 @@ class Redis {
     waitpid(pid_, nullptr, 0);
   }
   static bool is_installed() { return std::system("command -v redis-server >/dev/null 2>&1") == 0; }
-  const FreePort port;
+  const int port;
 
  private:
   pid_t pid_;
@@ -76,8 +76,8 @@ struct Site {
     } else if (kind == "file") {
       url = "file://" + (folder / "store");
     } else {
-      redis = make_box<Redis>();
-      url = fmt::format("redis://127.0.0.1:{}", redis->port.number());
+      redis = make_box<Redis>(port.number());
+      url = fmt::format("redis://127.0.0.1:{}", redis->port);
     }
   }
   Box<Store> open(const std::string& prefix = "job/0/", double timeout = 20) const {
@@ -85,6 +85,7 @@ struct Site {
   }
   Scratch folder;
   Box<StoreServer> server;
+  FreePort port;  // of Redis
   Box<Redis> redis;
   std::string url, token;
 };
@@ -385,35 +386,114 @@ TEST_CASE("a server that is gone, or does not answer, is an error in time") {
   CHECK(seconds_since(start) < 1.3);
 }
 
-TEST_CASE("a server that is late is not lost: the store works on, and no will is carried out") {
-  int ends[2];
-  REQUIRE(pipe(ends) == 0);
-  const pid_t server = fork();
-  if (server == 0) {
-    alarm(60);
-    const StoreServer late("127.0.0.1", 0, "");
-    const int port = late.port();
-    (void)!::write(ends[1], &port, sizeof port);
-    for (;;) pause();
+namespace {
+
+/// A server in a process of its own, which can be stopped.
+class Elsewhere {
+ public:
+  Elsewhere() {
+    int ends[2];
+    REQUIRE(pipe(ends) == 0);
+    const Fd from(ends[0]), to(ends[1]);
+    pid_ = fork();
+    if (pid_ == 0) {
+      alarm(60);
+      const StoreServer server("127.0.0.1", 0, "");
+      const int port = server.port();
+      (void)!write(to.get(), &port, sizeof port);
+      for (;;) pause();
+    }
+    int port = 0;
+    REQUIRE(read(from.get(), &port, sizeof port) == sizeof port);
+    url = fmt::format("tcp://127.0.0.1:{}", port);
   }
-  int port = 0;
-  REQUIRE(read(ends[0], &port, sizeof port) == sizeof port);
-  const std::string url = fmt::format("tcp://127.0.0.1:{}", port);
-  const Box<Store> store = open_store(url, {.timeout = 20}), hasty = open_store(url, {.timeout = 0.1});
+  Elsewhere(const Elsewhere&) = delete;
+  ~Elsewhere() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  void stop() const {
+    kill(pid_, SIGSTOP);
+    waitpid(pid_, nullptr, WUNTRACED);
+  }
+  void go_on() const { kill(pid_, SIGCONT); }
+  std::string url;
+
+ private:
+  pid_t pid_;
+};
+
+}  // namespace
+
+TEST_CASE("a server that is late is not lost: the store works on, and no will is carried out") {
+  const Elsewhere server;
+  const Box<Store> store = open_store(server.url, {.timeout = 20}), hasty = open_store(server.url, {.timeout = 0.1});
   CHECK(store->leave_will("will", "I am gone"));
   store->set("x", "1");
-  kill(server, SIGSTOP);
-  REQUIRE(waitpid(server, nullptr, WUNTRACED) == server);  // it does stand still
+  server.stop();
   CHECK(error_of([&] { store->get("y", 0.1); }).kind == CommError::Kind::timeout);
   for (int i = 0; i < 3; ++i) CHECK(error_of([&] { hasty->add("n", 1); }).kind == CommError::Kind::timeout);
-  kill(server, SIGCONT);
+  server.go_on();
   CHECK(store->find("x") == "1");  // not the answer that store->get() did not wait for
   CHECK(store->get("n", 20) == "3");
   CHECK(store->add("n", 1) == 4);
   CHECK_FALSE(store->find("will"));
-  kill(server, SIGKILL);
-  waitpid(server, nullptr, 0);
-  for (const int end : ends) close(end);
+}
+
+TEST_CASE("a farewell behind questions that nobody waits for is heard") {
+  const Elsewhere server;
+  const Box<Store> store = open_store(server.url, {.timeout = 20});
+  {
+    const Box<Store> hasty = open_store(server.url, {.timeout = 0.1});
+    CHECK(hasty->leave_will("will", "I am gone"));
+    server.stop();
+    for (int i = 0; i < 8; ++i) CHECK(error_of([&] { hasty->find("x"); }).kind == CommError::Kind::timeout);
+    hasty->close();
+  }
+  server.go_on();
+  CHECK_THROWS_AS(store->get("will", 0.5), CommError);
+}
+
+TEST_CASE("a server ends when its last client has left") {
+  Site site("tcp");
+  const Fd silent = stranger(*site.server);  // he does not count
+  Box<Store> store = site.open("");
+  std::thread user([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const Box<Store> newcomer = site.open("");
+    newcomer->set("late", "");
+    store->get("late", 5);
+    store->close();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    CHECK(newcomer->find("late"));
+  });
+  const double start = now();
+  site.server->finish(30);
+  CHECK(now() - start >= 0.4);
+  CHECK(now() - start < 10);
+  user.join();
+
+  Site other("tcp");
+  const Box<Store> stays = other.open("");
+  const double begun = now();
+  other.server->finish(0.3);
+  CHECK(now() - begun >= 0.3);
+  CHECK(error_of([&] { stays->find("x"); }).kind == CommError::Kind::peer_lost);
+}
+
+TEST_CASE("a Redis server that was started anew is found again") {
+  if (!Redis::is_installed()) return;
+  Site site("redis");
+  const Box<Store> store = site.open();
+  store->set("x", "1");
+  site.redis = {};
+  CHECK_THROWS_AS(site.open("", 0.3), CommError);
+  CHECK_THROWS_AS(store->find("x"), CommError);
+  site.redis = make_box<Redis>(site.port.number());
+  site.open();  // it is there
+  CHECK_FALSE(store->find("x"));
+  store->close();
+  CHECK_THAT(error_of([&] { store->find("x"); }).what(), ContainsSubstring("closed"));
 }
 
 TEST_CASE("a server without descriptors serves those it has") {
