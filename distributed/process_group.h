@@ -104,7 +104,8 @@ class GRADUS_API ProcessGroup {
   /// Ranks that give the same `color` (0 or more) become a group, in the order of this one; all call it. With -1 one
   /// gets a group of itself alone.
   ProcessGroup split(int color, const SplitOptions& options = {}) const;
-  /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too.
+  /// Begins nothing more and tells the others that this is no failure. The last handle's end does it, too; of the job's
+  /// last group, on a rank that serves the store, it waits until the others have left (`timeout` at most).
   void close() const;
 
   const Ref<detail::Group>& handle() const { return group_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -313,6 +314,53 @@ TEST_CASE("a closed group begins nothing more; its end is no failure of the othe
     other.all_reduce(x).wait();
     CHECK(x.data<float>()[0] == 4);
   });
+}
+
+TEST_CASE("several threads may close a group") {
+  if (!can_have_ranks()) return;
+  ThreadRanks ranks(2);
+  ranks.run([](ProcessGroup& group) {
+    for (int round = 0; round < 5; ++round) {
+      ProcessGroup own = group.split(0);
+      const Tensor x = ones({1});
+      if (group.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // all wait for it
+      const Work last = own.all_reduce(x);
+      std::atomic<int> closed = 0;
+      std::vector<std::thread> threads;
+      for (int i = 0; i < 3; ++i)
+        threads.emplace_back([&] {
+          try {
+            own.close();
+            ++closed;
+          } catch (const std::exception&) {
+          }
+        });
+      for (std::thread& thread : threads) thread.join();
+      CHECK(closed == 3);
+      last.wait();
+      CHECK(x.item<float>() == 2);
+    }
+  });
+}
+
+TEST_CASE("ranks: whose threads take signals", "[.]") {
+  ProcessGroup group = dist::init();
+  group.barrier();
+  int others = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (task.path().filename() == std::to_string(getpid())) continue;
+    ++others;
+    const std::string status = read_file(task.path() / "status");
+    INFO(status);
+    const uint64_t blocked = std::stoull(status.substr(status.find("SigBlk:") + 7), nullptr, 16);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGALRM, SIGCHLD}) CHECK((blocked >> (signal - 1) & 1) == 1);
+    for (const int signal : {SIGSEGV, SIGPROF}) CHECK((blocked >> (signal - 1) & 1) == 0);
+  }
+  CHECK(others >= 3);  // the watch, the group's, Gloo's
+}
+
+TEST_CASE("signals are handled on the program's threads") {
+  if (can_have_ranks()) run_ranks(2, "ranks: whose threads take signals");
 }
 
 TEST_CASE("what does not fit is refused before anything is sent") {

@@ -51,7 +51,7 @@ class Redis {
       dup2(nowhere, 1);
       dup2(nowhere, 2);
       execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--save", "", "--port",
-             std::to_string(port.number()).c_str(), nullptr);
+             std::to_string(port).c_str(), nullptr);
       _exit(127);
     }
   }

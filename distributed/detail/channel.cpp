@@ -2,20 +2,16 @@
 #include <gradus/distributed/detail/channel.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <system_error>
 #include <utility>
 
 #include <gradus/core/detail/check.h>
-#include <gradus/core/detail/log.h>
+#include <gradus/distributed/detail/quiet_thread.h>
 
 namespace gradus::dist::detail {
 namespace {
 
 constexpr std::chrono::milliseconds device_tick{1};  // between two looks at what the device has done
-constexpr size_t operations_logged = 5;
 
 }  // namespace
 
@@ -54,7 +50,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
 void Channel::start_thread() {
   if (thread_.joinable()) return;
   try {
-    thread_ = std::thread([self = Ref<Channel>(this)] { self->work(); });
+    thread_ = quiet_thread([self = Ref<Channel>(this)] { self->work(); });
   } catch (const std::system_error& error) {
     throw CommError(fmt::format("the group cannot start a thread: {}", error.what()));
   }
@@ -65,7 +61,7 @@ void Channel::bind(Op op, Device device) {
   if (device.is_cpu()) return;
   if (!bound_) {
     nccl();
-    bound_ = device;  // once: the thread reads it without the lock
+    bound_ = device;
   }
   GRADUS_CHECK(*bound_ == device, DeviceError,
                "{}: the tensor is on {}, and this group has worked on {} before; a rank keeps to one device, so use "
@@ -81,17 +77,11 @@ void Channel::close() {
     // Every operation has a deadline, so this ends. A failed one may still hang in the engine.
     changed_.wait(lock, [this] { return ended_ || error_; });
     changed_.wait_for(lock, std::chrono::seconds(1), [this] { return ended_; });
-    if (ended_) {
-      std::thread thread = std::move(thread_);
-      lock.unlock();
-      thread.join();
-    } else {
-      thread_.detach();  // it owns this channel, the engine and the tensors
-      lock.unlock();
-    }
-  } else {
-    lock.unlock();
   }
+  const bool ended = ended_;
+  std::thread thread = std::move(thread_);  // of several callers one has it
+  lock.unlock();
+  if (thread.joinable()) ended ? thread.join() : thread.detach();  // it owns this channel, the engine and the tensors
   job_->remove(*this);
 }
 
@@ -112,10 +102,13 @@ std::optional<Stuck> Channel::overdue() const {
 Ref<Task> Channel::lingering() {
   const std::lock_guard lock(mutex_);
   Ref<Task> task;
-  if (!error_) task = running_ || !device_queue_ ? running_ : device_queue_->oldest();
+  if (!error_) task = current();
   const size_t number = task ? task->record + 1 : 0;
   return std::exchange(lingering_, number) == number ? task : nullptr;
 }
+
+// What this rank is doing, or has its device doing.
+Ref<Task> Channel::current() const { return running_ || !device_queue_ ? running_ : device_queue_->oldest(); }
 
 std::optional<Stuck> Channel::deserted(const Collective& c) {
   Stuck stuck{name, c, {}};
@@ -147,13 +140,16 @@ std::optional<std::string> Channel::difference(const Collective& c) {
 
 Progress Channel::progress() const {
   const std::lock_guard lock(mutex_);
-  return progress_;
+  Progress progress{begun_, done_};
+  if (const Ref<Task> task = current(); task && !is_pairwise(task->collective.op)) progress.running = task->collective;
+  return progress;
 }
 
-void Channel::fail(const CommError& why) {
+std::optional<LastRecord> Channel::fail(const CommError& why) {
+  std::optional<LastRecord> record;
   {
     const std::lock_guard lock(mutex_);
-    if (error_) return;
+    if (error_) return {};
     error_.emplace(why.what(), why.kind, rank_in_group(why.rank));
     const auto end = [&](Task& task) {
       const Collective& c = task.collective;
@@ -168,13 +164,14 @@ void Channel::fail(const CommError& why) {
       for (const Ref<Task>& task : device_queue_->tasks()) end(*task);
       device_queue_->abort();
     }
+    record = {name, why.what(), ranks_[static_cast<size_t>(rank_)], recorder_};
     changed_.notify_all();
   }
   {
     const std::lock_guard lock(engine_mutex_);
     if (engine_) engine_->abort();
   }
-  report_end(why.what());
+  return record;
 }
 
 int Channel::rank_in_group(int rank_in_job) const {
@@ -191,7 +188,7 @@ void Channel::work() {
       settle();
     }
   } catch (const std::exception& error) {
-    report(error);
+    report(error);  // then all channels have failed, this one, too
   }
   if (!failed()) job_->tell_left(name, progress().done);  // before the connections end
   if (device_queue_) device_queue_->close();
@@ -226,7 +223,7 @@ Ref<Task> Channel::next() {
   queue_.pop_front();
   const Collective& c = running_->collective;
   deadline_ = Deadline(c.timeout);
-  if (!is_pairwise(c.op)) progress_.begun = c.seq;
+  if (!is_pairwise(c.op)) begun_ = c.seq;
   recorder_.set(running_->record, FlightRecorder::State::running);
   return running_;
 }
@@ -245,7 +242,7 @@ void Channel::run(const Ref<Task>& task) {
     engine_->post(mine);
     compare(mine, c.timeout);
   }
-  if (!device_queue_) connect_device();
+  if (!device_queue_) connect_device(c.device);
   device_queue_->enqueue(task);
   const std::lock_guard lock(mutex_);
   running_ = nullptr;
@@ -272,7 +269,7 @@ void Channel::finish(Task& task) {
     const std::lock_guard lock(mutex_);
     if (running_.get() == &task) running_ = nullptr;
     const Collective& c = task.collective;
-    if (!is_pairwise(c.op)) progress_.done = std::max(progress_.done, c.seq);
+    if (!is_pairwise(c.op)) done_ = std::max(done_, c.seq);
     recorder_.set(task.record, FlightRecorder::State::done);
   }
   task.finish();
@@ -300,9 +297,9 @@ void Channel::connect() {
   engine_ = std::move(engine);
 }
 
-void Channel::connect_device() {
+void Channel::connect_device(Device device) {
   const Box<Store> store = job_->open_store(name + "/");
-  auto queue = make_box<DeviceQueue>(*bound_, nccl().make({rank_, size(), job_->address, timeout}, *bound_, *store));
+  auto queue = make_box<DeviceQueue>(device, nccl().make({rank_, size(), job_->address, timeout}, device, *store));
   store->close();
   const std::lock_guard lock(mutex_);
   device_queue_ = std::move(queue);
@@ -338,7 +335,7 @@ void Channel::report(const std::exception& error) {
   Ref<Task> task;
   {
     const std::lock_guard lock(mutex_);
-    task = running_ ? running_ : device_queue_->oldest();
+    task = current();
   }
   const auto* const own = dynamic_cast<const CommError*>(&error);
   const int me = ranks_[static_cast<size_t>(rank_)];
@@ -359,24 +356,6 @@ void Channel::report(const std::exception& error) {
   job_->fail(
       CommError(fmt::format("{}: noticed by rank {} in {}: {}", who, me, describe(task->collective), error.what()),
                 CommError::Kind::peer_lost, culprit));
-}
-
-// The record goes to a file where the folder GRADUS_FLIGHT_RECORDER is there, its end to the log where not.
-void Channel::report_end(const std::string& why) const {
-  const int me = ranks_[static_cast<size_t>(rank_)];
-  std::string record;
-  if (const char* folder = std::getenv("GRADUS_FLIGHT_RECORDER")) {
-    std::string name_of_file = fmt::format("flight-{}-rank{}.txt", name, me);
-    std::replace(name_of_file.begin(), name_of_file.end(), '/', '-');
-    const std::string path = std::filesystem::path(folder) / name_of_file;
-    if (std::ofstream(path) << why << '\n' << this->record() << std::flush) record = "; its operations: " + path;
-  }
-  if (record.empty()) {
-    const std::lock_guard lock(mutex_);
-    record = "; its last operations:\n" + recorder_.text(operations_logged);
-    record.pop_back();  // the log ends its lines itself
-  }
-  gradus::detail::log()->error("rank {}, group {} is closed: {}{}", me, name, why, record);
 }
 
 }  // namespace gradus::dist::detail

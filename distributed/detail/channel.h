@@ -21,9 +21,10 @@ struct Stuck {
   std::vector<int> ranks;  // of the job: the members, or those whose connections ended
 };
 
-/// Numbers of the last collectives that began and ended.
+/// How far a rank is in a group's collectives.
 struct Progress {
-  int64_t begun = 0, done = 0;
+  int64_t begun = 0, done = 0;          ///< numbers of the last ones
+  std::optional<Collective> running{};  ///< that which is not over
 };
 
 class Channel final : public RefCounted {
@@ -36,7 +37,8 @@ class Channel final : public RefCounted {
   /// when it has failed, one (aborted) when it was closed, DeviceError when NCCL is missing or the group works on
   /// another CUDA device.
   Ref<Task> begin(Collective collective, const Tensor& first, const Tensor& second);
-  /// Finishes what was begun and ends the thread. One that hangs in its engine after a failure is left to itself.
+  /// Finishes what was begun and ends the thread. One that hangs in its engine after a failure is left to itself. Any
+  /// number of threads may call it.
   void close();
   std::string record() const;
 
@@ -51,8 +53,9 @@ class Channel final : public RefCounted {
   std::optional<Stuck> deserted(const Collective& collective);
   std::optional<std::string> difference(const Collective& collective);
   Progress progress() const;
-  /// Everything that was begun fails, and so will what comes; `why` names ranks of the job.
-  void fail(const CommError& why);
+  /// Everything that was begun fails, and so will what comes; `why` names ranks of the job. Returns what is to be
+  /// written when all channels were told; nothing if this one had failed before.
+  std::optional<LastRecord> fail(const CommError& why);
 
  private:
   int size() const { return static_cast<int>(ranks_.size()); }
@@ -69,11 +72,11 @@ class Channel final : public RefCounted {
   std::string describe_difference(const std::vector<Fingerprint>& all) const;
   void check_pair(const Collective& collective);
   void connect();
-  void connect_device();
+  void connect_device(Device device);
+  Ref<Task> current() const;
   void report(const std::exception& error);
   bool failed() const;
   int rank_in_group(int rank_in_job) const;
-  void report_end(const std::string& why) const;
 
   const Ref<Job> job_;
   const std::vector<int> ranks_;
@@ -88,8 +91,8 @@ class Channel final : public RefCounted {
   std::optional<CommError> error_;
   int64_t seq_ = 0;
   std::vector<int64_t> pair_seq_;  // by the other rank
-  Progress progress_;
-  size_t lingering_ = 0;  // the number, from 1 on, of the operation that ran at the last call of lingering()
+  int64_t begun_ = 0, done_ = 0;   // numbers of the last collectives
+  size_t lingering_ = 0;           // the number, from 1 on, of the operation that ran at the last call of lingering()
   bool closing_ = false, ended_ = false;
   std::thread thread_;
 

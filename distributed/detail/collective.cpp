@@ -39,6 +39,7 @@ std::string describe(const Fingerprint& f) {
     text += fmt::format(" {} {}", towards ? "to" : "from", f.root);
   }
   if (f.device == DeviceType::cuda) text += " on cuda";
+  if (!f.checked) text += " (not compared)";
   return text;
 }
 

@@ -1,11 +1,20 @@
-// Records and their text.
+// Records, their text, and where it goes.
 #include <gradus/distributed/detail/flight_recorder.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include <gradus/core/detail/check.h>
+#include <gradus/core/detail/log.h>
 
 namespace gradus::dist::detail {
+namespace {
+
+constexpr size_t operations_logged = 5;
+
+}  // namespace
 
 size_t FlightRecorder::add(const Collective& collective) {
   records_[size_ % capacity] = {fingerprint(collective), Clock::now(), {}, {}, State::queued};
@@ -35,6 +44,21 @@ std::string FlightRecorder::text(size_t count) const {
     text += '\n';
   }
   return text;
+}
+
+void LastRecord::write() const {
+  std::string end;
+  if (const char* folder = std::getenv("GRADUS_FLIGHT_RECORDER")) {
+    std::string name = fmt::format("flight-{}-rank{}.txt", group, rank);
+    std::replace(name.begin(), name.end(), '/', '-');
+    const std::string path = std::filesystem::path(folder) / name;
+    if (std::ofstream(path) << why << '\n' << operations.text() << std::flush) end = "; its operations: " + path;
+  }
+  if (end.empty()) {
+    end = "; its last operations:\n" + operations.text(operations_logged);
+    end.pop_back();  // the log ends its lines itself
+  }
+  gradus::detail::log()->error("rank {}, group {} is closed: {}{}", rank, group, why, end);
 }
 
 }  // namespace gradus::dist::detail

@@ -1,4 +1,5 @@
-// The last operations of a group, always noted: what to read when a job has hung.
+// The last operations of a group, always noted: what to read when a job has hung. And what becomes of them when the
+// group fails.
 #pragma once
 
 #include <array>
@@ -32,6 +33,17 @@ class FlightRecorder {
 
   std::array<Record, capacity> records_{};
   size_t size_ = 0;  // ever added
+};
+
+/// What a group that failed leaves to people.
+struct LastRecord {
+  std::string group, why;
+  int rank = -1;  ///< in the job
+  FlightRecorder operations;
+
+  /// To a file where the folder GRADUS_FLIGHT_RECORDER is there, its end to the log where not. Takes as long as the
+  /// file system does.
+  void write() const;
 };
 
 }  // namespace gradus::dist::detail

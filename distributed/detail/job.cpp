@@ -10,6 +10,7 @@
 #include <gradus/distributed/detail/abort_word.h>
 #include <gradus/distributed/detail/address.h>
 #include <gradus/distributed/detail/channel.h>
+#include <gradus/distributed/detail/quiet_thread.h>
 #include <gradus/distributed/detail/store_socket.h>
 #include <gradus/version.h>
 
@@ -21,9 +22,28 @@ constexpr double tick = 0.2;  // seconds between two looks at deadlines
 // Seconds between two looks into the store: many ranks look less often.
 double poll_interval(int size) { return std::max(tick, size * 1e-3); }
 
+// Of calls to the store by the watch, which would miss deadlines otherwise.
+constexpr double patience = 2;
+
 std::string list(const std::vector<int>& ranks) { return fmt::format("{}", fmt::join(ranks, ", ")); }
 
 }  // namespace
+
+/// What a rank says in the roll call, of one channel.
+struct Job::Answer {
+  int64_t begun = 0;          ///< number of the channel's last collective
+  int64_t running = 0;        ///< of that which is not over; 0 for none
+  uint32_t tag = 0;           ///< its tag
+  std::string description{};  ///< in words
+};
+
+/// What all say.
+struct Job::Roll {
+  std::vector<int> silent, late;   // ranks
+  std::string text;                // of those that are late
+  std::vector<std::string> doing;  // those that have come
+  bool differ = false;             // among these
+};
 
 Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), address(own_address(env_)) {
   if (env.hosts_store && env.rank == 0) {
@@ -31,17 +51,30 @@ Job::Job(const Env& env_, double timeout_) : env(env_), timeout(timeout_), addre
     // This machine's own name may mean loopback here, and its address elsewhere.
     server_.emplace(env.local_size == env.size ? at.host : "", at.port, env.token);
   }
-  meet();
-  // Calls of the watch are short, or it would miss deadlines.
-  store_ =
-      dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = std::min(timeout, 2.0)});
+  const Deadline deadline(timeout);
+  const auto open = [this](double seconds) {
+    return dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = seconds});
+  };
+  const Box<Store> store = open(timeout);  // it may take long to appear
+  store_ = open(std::min(timeout, patience));
   const CommError gone(fmt::format("rank {} is gone: its process ended without closing its groups", env.rank),
                        CommError::Kind::peer_lost, env.rank);
-  store_->leave_will(abort_key(env.attempt), encode_abort(gone));
-  watch_ = std::thread([this] { watch(); });
+  try {
+    store_->leave_will(abort_key(env.attempt), encode_abort(gone));
+    meet(*store, deadline);
+  } catch (const std::exception&) {
+    leave();  // this process says itself what has become of it
+    throw;
+  }
+  store->close();
+  watch_ = quiet_thread([this] { watch(); });
 }
 
-Job::~Job() { end_watch(); }
+Job::~Job() {
+  end_watch();
+  // Others may need the store for longer than this process has work; after a failure, to read what has happened.
+  if (server_) server_->finish(error_ ? 2 * poll_interval(env.size) : timeout);
+}
 
 Box<Store> Job::open_store(const std::string& prefix) const {
   return dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/" + key(prefix), .timeout = timeout});
@@ -54,31 +87,27 @@ std::string Job::left_key(const std::string& channel, int rank) const {
 // Keys of this attempt, so that a job that was started again finds none of the old ones.
 std::string Job::key(const std::string& name) const { return fmt::format("attempt/{}/{}", env.attempt, name); }
 
-void Job::meet() {
-  const Deadline deadline(timeout);
-  const Box<Store> store =
-      dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = timeout});
-  if (store->add(key(fmt::format("here/{}", env.rank)), 1) != 1)
+void Job::meet(Store& store, const Deadline& deadline) {
+  if (store.add(key(fmt::format("here/{}", env.rank)), 1) != 1)
     throw CommError(fmt::format("rank {} has come to the store {} already: two processes have this rank, or the keys "
                                 "are left over from an earlier job; give each job a store or a name of its own",
                                 env.rank, env.store),
                     CommError::Kind::setup, env.rank);
-  const std::string version = store->set_once(key("version"), GRADUS_VERSION);
+  const std::string version = store.set_once(key("version"), GRADUS_VERSION);
   if (version != GRADUS_VERSION)
     throw CommError(fmt::format("rank {} has Gradus {}, another rank {}; build all with the same one", env.rank,
                                 GRADUS_VERSION, version),
                     CommError::Kind::setup, env.rank);
-  if (store->add(key("count"), 1) == env.size) store->set(key("complete"), "");
-  while (!store->find(key("complete"))) {
-    if (const auto word = store->find(abort_key(env.attempt))) throw decode_abort(*word);
-    if (deadline.passed()) name_missing(*store);
+  if (store.add(key("count"), 1) == env.size) store.set(key("complete"), "");
+  while (!store.find(key("complete"))) {
+    if (const auto word = store.find(abort_key(env.attempt))) throw decode_abort(*word);
+    if (deadline.passed()) name_missing(store);
     try {
-      store->get(key("complete"), std::min(deadline.left(), tick));
+      store.get(key("complete"), std::min(deadline.left(), tick));
     } catch (const CommError& error) {
       if (error.kind != CommError::Kind::timeout) throw;
     }
   }
-  store->close();
 }
 
 void Job::name_missing(Store& store) const {
@@ -99,8 +128,7 @@ void Job::add(Channel& channel) {
 void Job::remove(Channel& channel) {
   {
     const std::lock_guard lock(mutex_);
-    std::erase(channels_, &channel);
-    if (!channels_.empty()) return;
+    if (std::erase(channels_, &channel) == 0 || !channels_.empty()) return;
   }
   end_watch();  // it looks into the store
   leave();
@@ -124,19 +152,26 @@ CommError Job::tell(const CommError& why) noexcept {
 
 // The word is in the store before the connections end: so the others learn the reason, not only the consequence.
 void Job::fail(const CommError& why) noexcept {
-  {
-    std::unique_lock lock(mutex_);
-    // Else a channel's thread that comes late would end, and let go of the running operation before it has failed.
-    if (std::exchange(failing_, true)) return changed_.wait(lock, [this] { return error_.has_value(); });
-  }
+  std::unique_lock lock(mutex_);
+  // Else a channel's thread that comes late would end, and let go of the running operation before it has failed.
+  if (std::exchange(failing_, true)) return changed_.wait(lock, [this] { return error_.has_value(); });
+  lock.unlock();
   const CommError first = tell(why);
-  const std::lock_guard lock(mutex_);
+  std::vector<LastRecord> records;
+  lock.lock();
   error_.emplace(first);
-  changed_.notify_all();
   for (Channel* channel : channels_) {
     try {
-      channel->fail(first);
+      if (auto record = channel->fail(first)) records.push_back(std::move(*record));
     } catch (const std::exception&) {  // no memory for the words; the next one is told all the same
+    }
+  }
+  lock.unlock();
+  changed_.notify_all();
+  for (const LastRecord& record : records) {  // nobody waits for the disk that they go to
+    try {
+      record.write();
+    } catch (const std::exception&) {
     }
   }
 }
@@ -176,12 +211,13 @@ void Job::poll() {
   try {
     if (const auto word = store_->find(abort_key(env.attempt))) return fail(decode_abort(*word));
     if (!answered_ && store_->find(key("roll"))) answer_roll_call();
+    blind_ = false;
   } catch (const std::exception& error) {
-    // Connections between the ranks still tell of most failures, deadlines of all. A store that is only late may be
-    // there again soon, but each look at it costs the watch seconds.
-    gradus::detail::log()->warn("rank {} cannot look for failures of other ranks: {}", env.rank, error.what());
-    const auto* const own = dynamic_cast<const CommError*>(&error);
-    next_poll_ = Deadline(own && own->kind == CommError::Kind::timeout ? 5 : 30);
+    next_poll_ = Deadline(patience);  // this one may have taken as long
+    // Connections between the ranks still tell of most failures, deadlines of all.
+    if (!std::exchange(blind_, true))
+      gradus::detail::log()->warn("rank {} cannot look for failures of other ranks, and tries again: {}", env.rank,
+                                  error.what());
   }
 }
 
@@ -192,7 +228,9 @@ void Job::answer_roll_call() {
     const std::lock_guard lock(mutex_);
     for (const Channel* channel : channels_) {
       const Progress progress = channel->progress();
-      answer[channel->name] = {progress.begun, progress.done};
+      nlohmann::json& own = answer[channel->name] = {{"begun", progress.begun}};
+      if (const auto& c = progress.running)
+        own.update({{"running", c->seq}, {"tag", c->tag}, {"description", describe(*c)}});
     }
   }
   answered_ = true;
@@ -235,48 +273,56 @@ bool Job::has_left(int rank, const Stuck& stuck) {
 }
 
 // What the rank says in the roll call; nothing until it has.
-std::optional<Progress> Job::heard(int rank, const std::string& channel) {
+std::optional<Job::Answer> Job::heard(int rank, const std::string& channel) {
   const auto text = store_->find(key(fmt::format("roll/{}", rank)));
   if (!text) return {};
-  const nlohmann::json answer = nlohmann::json::parse(*text, nullptr, false);
-  if (!answer.is_object() || !answer.contains(channel)) return Progress{};
-  const nlohmann::json& numbers = answer[channel];
-  if (!numbers.is_array() || numbers.size() != 2 || !numbers[0].is_number_integer()) return Progress{};
-  return Progress{numbers[0].get<int64_t>(), numbers[1].get<int64_t>()};
+  const nlohmann::json all = nlohmann::json::parse(*text), none = nlohmann::json::object();
+  const nlohmann::json own = all.value(channel, none);
+  return Answer{own.value("begun", int64_t{0}), own.value("running", int64_t{0}), own.value("tag", uint32_t{0}),
+                own.value("description", "")};
+}
+
+// Asks all members what they are doing.
+void Job::call_roll(const Stuck& overdue, Roll& roll) {
+  const Collective& c = overdue.collective;
+  store_->set_once(key("roll"), "");
+  answer_roll_call();  // others may be asking at the same time
+  const Deadline last_call(2 * poll_interval(env.size) + 0.1);
+  for (const int rank : overdue.ranks) {
+    std::optional<Answer> answer = heard(rank, overdue.channel);
+    for (; !answer && !last_call.passed(); answer = heard(rank, overdue.channel))
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (!answer) {
+      roll.silent.push_back(rank);
+    } else if (is_pairwise(c.op) ? rank == c.root : answer->begun < c.seq) {
+      roll.late.push_back(rank);
+      roll.text += fmt::format("rank {} is alive but has not come, its last operation is #{}; ", rank, answer->begun);
+    } else if (!is_pairwise(c.op) && answer->running == c.seq) {
+      roll.doing.push_back(fmt::format("rank {}: {}", rank, answer->description));
+      roll.differ = roll.differ || answer->tag != c.tag;
+    }
+  }
 }
 
 CommError Job::accusation(const Stuck& overdue) {
   const Collective& c = overdue.collective;
-  std::vector<int> silent, late;
-  std::string what;
+  Roll roll;
   try {
     if (const auto word = store_->find(abort_key(env.attempt))) return decode_abort(*word);
-    store_->set_once(key("roll"), "");
-    answer_roll_call();  // others may be asking at the same time
-    const Deadline patience(2 * poll_interval(env.size) + 0.1);
-    for (const int rank : overdue.ranks) {
-      if (rank == env.rank) continue;
-      std::optional<Progress> progress = heard(rank, overdue.channel);
-      for (; !progress && !patience.passed(); progress = heard(rank, overdue.channel))
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      if (!progress) {
-        silent.push_back(rank);
-      } else if (is_pairwise(c.op) ? rank == c.root : progress->begun < c.seq) {
-        late.push_back(rank);
-        what += fmt::format("rank {} is alive but has not come, its last operation is #{}; ", rank, progress->begun);
-      }
-    }
+    call_roll(overdue, roll);
   } catch (const std::exception& error) {
-    what = fmt::format("nobody can be asked, {}; ", error.what());
+    roll.text = fmt::format("nobody can be asked, {}; ", error.what());
   }
-  if (!silent.empty()) {
-    what = fmt::format("rank {} did not answer; {}", list(silent), what);
-  } else if (what.empty()) {
-    what = fmt::format("no rank is missing, the network between them{} may be at fault; ",
-                       c.device.is_cuda() ? ", or a kernel that does not end," : "");
+  if (roll.differ)
+    return CommError(fmt::format("ranks differ: {}", fmt::join(roll.doing, ", ")), CommError::Kind::mismatch);
+  if (!roll.silent.empty()) {
+    roll.text = fmt::format("rank {} did not answer; {}", list(roll.silent), roll.text);
+  } else if (roll.text.empty()) {
+    roll.text = fmt::format("no rank is missing, the network between them{} may be at fault; ",
+                            c.device.is_cuda() ? ", or a kernel that does not end," : "");
   }
-  const int culprit = !silent.empty() ? silent.front() : !late.empty() ? late.front() : -1;
-  return CommError(fmt::format("{}rank {} waited {:g} s in {}", what, env.rank, c.timeout, describe(c)),
+  const int culprit = !roll.silent.empty() ? roll.silent.front() : !roll.late.empty() ? roll.late.front() : -1;
+  return CommError(fmt::format("{}rank {} waited {:g} s in {}", roll.text, env.rank, c.timeout, describe(c)),
                    CommError::Kind::timeout, culprit);
 }
 

@@ -18,7 +18,6 @@
 namespace gradus::dist::detail {
 
 class Channel;
-struct Progress;
 struct Stuck;
 
 class Job final : public RefCounted {
@@ -45,9 +44,12 @@ class Job final : public RefCounted {
   void fail(const CommError& why) noexcept;
 
  private:
+  struct Answer;
+  struct Roll;
+
   std::string key(const std::string& name) const;
   std::string left_key(const std::string& channel, int rank) const;
-  void meet();
+  void meet(Store& store, const Deadline& deadline);
   [[noreturn]] void name_missing(Store& store) const;
   void leave() noexcept;
   CommError tell(const CommError& why) noexcept;
@@ -57,16 +59,18 @@ class Job final : public RefCounted {
   void answer_roll_call();
   void look_at_channels();
   bool has_left(int rank, const Stuck& stuck);
-  std::optional<Progress> heard(int rank, const std::string& channel);
+  std::optional<Answer> heard(int rank, const std::string& channel);
+  void call_roll(const Stuck& overdue, Roll& roll);
   CommError accusation(const Stuck& overdue);
 
   std::optional<StoreServer> server_;
-  Box<Store> store_;  // for the watch and for failures; it carries the will
+  Box<Store> store_;  // for the watch and for failures, and the will; open from before the meeting to the end
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Channel*> channels_;
   std::optional<CommError> error_;
-  bool failing_ = false, stopping_ = false, answered_ = false;
+  bool failing_ = false, stopping_ = false;
+  bool answered_ = false, blind_ = false;  // the watch's
   Deadline next_poll_{0};
   std::thread watch_;
 };

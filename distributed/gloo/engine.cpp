@@ -81,7 +81,7 @@ class GlooEngine final : public detail::Engine {
 
   const int rank_, size_;
   const std::shared_ptr<gloo::Context> context_;
-  mutable std::mutex compare_mutex_;
+  mutable std::mutex compare_mutex_;  // for post() and peek(). What comes in is written by Gloo's thread, without it.
   Fingerprint mine_{};
   std::vector<Fingerprint> all_;  // by rank
   std::unique_ptr<gloo::transport::UnboundBuffer> from_mine_, to_all_;
