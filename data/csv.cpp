@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <deque>
 #include <utility>
 
 #include <gradus/core/detail/check.h>
@@ -139,10 +140,10 @@ CsvTable read_csv(const std::string& path, const CsvOptions& o) {
   std::vector<std::string> cells;
   int64_t line = read_row(text, o.separator, cells);
   if (line == 0) text.fail("has no rows");
-  const std::vector<std::string> names = o.header ? cells : numbered(cells.size());
+  const std::vector<std::string> names = o.header ? std::move(cells) : numbered(cells.size());
   CsvTable table{{}, o.columns.empty() ? names : o.columns};
   const std::vector<size_t> places = o.columns.empty() ? std::vector<size_t>() : find_columns(text, names, o.columns);
-  std::vector<double> values;
+  std::deque<double> values;  // which grows without being copied, and shrinks while the tensor is filled
   int64_t rows = 0;
   if (o.header) line = read_row(text, o.separator, cells);
   for (; line > 0; ++rows, line = read_row(text, o.separator, cells)) {
@@ -151,7 +152,8 @@ CsvTable read_csv(const std::string& path, const CsvOptions& o) {
     for (size_t i = 0; i < table.columns.size(); ++i)
       values.push_back(to_number(text, line, cells[places.empty() ? i : places[i]], table.columns[i]));
   }
-  table.values = tensor(std::span<const double>(values)).reshape({rows, static_cast<int64_t>(table.columns.size())});
+  table.values = empty({rows, static_cast<int64_t>(table.columns.size())}, {.dtype = float64});
+  for (double* to = table.values.mutable_data<double>(); !values.empty(); values.pop_front()) *to++ = values.front();
   return table;
 }
 

@@ -17,7 +17,7 @@ namespace {
 using detail::Reader;
 
 constexpr uint32_t local_mark = 0x04034b50, entry_mark = 0x02014b50, end_mark = 0x06054b50, zip64 = 0xffffffff;
-constexpr uint64_t local_bytes = 30, end_bytes = 22, longest_comment = 0xffff;
+constexpr uint64_t local_bytes = 30, entry_bytes = 46, end_bytes = 22, longest_comment = 0xffff;
 constexpr uint64_t deflate_ratio = 1032;
 constexpr uint16_t version = 20;  // of the format: 2.0
 constexpr size_t longest_name = 0xffff;
@@ -44,6 +44,7 @@ size_t seek_directory(Reader& file) {
              place = file.little<uint32_t>("the directory's place");
   if (place == zip64 || bytes == zip64) file.fail("is an archive of 4 GB or more, which Gradus does not read");
   if (uint64_t{place} + bytes > size) file.fail("the directory lies outside the file");
+  if (members > bytes / entry_bytes) file.fail(fmt::format("the directory is too small for {} members", members));
   file.seek(place);
   return members;
 }

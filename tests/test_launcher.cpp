@@ -350,6 +350,12 @@ TEST_CASE("a rank that hangs is named") {
   CHECK(std::regex_search(result.err,
                           std::regex("^gradus-run: rank 1: step 5, forward for \\d+ s, others wait")));  // before
   CHECK(result.seconds < 15);
+  // A phase is any bytes, and told in words that must be UTF-8.
+  setenv("PHASE", "\xff", 1);
+  const Result garbled = run(worker({"--nproc", "2", "--heartbeat", "1.5", "--stop-timeout", "1"}, "[.hangs]"));
+  unsetenv("PHASE");
+  INFO(garbled.err);
+  CHECK_THAT(garbled.err, ContainsSubstring("failed after 1 attempt: rank 1: step 5, \xef\xbf\xbd for"));
   // One that is slow but goes on is left alone.
   const Result slow = run(worker({"--nproc", "2", "--heartbeat", "3"}, "[.slow]"));
   INFO(slow.err);
@@ -467,7 +473,8 @@ TEST_CASE("worker: rank 1 hangs in step 5", "[.hangs]") {
   const auto store = dist::open_store(env.store, {.token = env.token, .prefix = env.job + "/", .timeout = 20});
   if (store->add("came", 1) == env.size) store->set("all", "");
   store->get("all", 20);  // who waits here for one that starts late does not hang
-  dist::heartbeat(5, "forward");
+  const char* const phase = std::getenv("PHASE");
+  dist::heartbeat(5, phase ? phase : "forward");
   if (env.rank == 1) store->set("hangs", "");
   store->get("hangs", 20);  // ranks are never far from each other
   if (env.rank != 1) dist::heartbeat("all_reduce");

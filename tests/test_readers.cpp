@@ -511,6 +511,9 @@ TEST_CASE("npz: stored and deflated members, and hostile archives") {
   CHECK_THAT(with([](Member& m) { m.size += 1; }), ContainsSubstring("damaged"));
   CHECK_THAT(with([](Member& m) { m.size = ~0u; }), ContainsSubstring("4 GB"));
   CHECK_THAT(outcome(archive({{"x.npy", array}, {"x.npy", array}}), load_npz), ContainsSubstring("comes twice"));
+  std::string crowded = archive({{"x.npy", array}});
+  crowded.replace(crowded.rfind("PK\5\6") + 8, 4, 4, '\xff');
+  CHECK_THAT(outcome(crowded, load_npz), ContainsSubstring("too small for 65535 members"));
   std::vector<Member> bomb;
   for (int i = 0; i < 100; ++i) bomb.emplace_back(fmt::format("{}.npy", i), std::string(1 << 20, 'x'), true);
   CHECK_THAT(outcome(archive(bomb, true), load_npz), ContainsSubstring("more than the file"));

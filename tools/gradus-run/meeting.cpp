@@ -206,7 +206,7 @@ Rows Meeting::leave(const Plan& plan, const Rows& mine, double seconds) {
     } catch (const std::exception&) {  // a table without a machine's lines is better than none
     }
   try {
-    if (!is_first()) store_->set(fmt::format("report/{}/{}", plan.round, plan.node), json(mine).dump());
+    if (!is_first()) store_->set(fmt::format("report/{}/{}", plan.round, plan.node), to_text(mine));
   } catch (const CommError&) {  // the first launcher is gone, nobody wants to know
   }
   store_->close();

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -35,8 +36,9 @@ Pulse::~Pulse() {
 }
 
 double Pulse::silence() const {
-  const std::chrono::nanoseconds heard(last());
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch() - heard).count();
+  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+  const std::chrono::nanoseconds heard(std::clamp<int64_t>(last(), 0, now.count()));  // a worker may write anything
+  return std::chrono::duration<double>(now - heard).count();
 }
 
 std::string Pulse::text() const {

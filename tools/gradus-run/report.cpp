@@ -7,6 +7,10 @@
 
 namespace gradus::run {
 
+std::string to_text(const Rows& rows) {
+  return nlohmann::json(rows).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 std::string report(const Verdict& verdict, const Rows& rows, int attempts) {
   std::string text =
       fmt::format("gradus-run: failed after {} attempt{}: {}\n", attempts, attempts == 1 ? "" : "s", verdict.message);

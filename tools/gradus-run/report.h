@@ -18,6 +18,8 @@ struct Row {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Row, rank, host, ending, last_step, log)
 using Rows = std::vector<Row>;
 
+/// For another launcher. A worker's phase may hold any bytes: what is no UTF-8 is replaced.
+std::string to_text(const Rows& rows);
 /// The table, with a mark at the rank that failed first, and what was said.
 std::string report(const Verdict& verdict, const Rows& rows, int attempts);
 
