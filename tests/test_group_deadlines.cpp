@@ -1,5 +1,5 @@
-// Deadlines of a process group at their two edges: ranks that are slow, but in time, are left in peace. For seconds in
-// each test run, for an hour by tools/soak.
+// Deadlines of a process group at their two edges: ranks that are slow, but in time, are left in peace; those that
+// hang, or that a broken link cuts off, are told of in time. For seconds in each test run, for long by tools/soak.
 #include <random>
 
 #include "launcher.h"
@@ -101,4 +101,148 @@ TEST_CASE("ranks whose steps take now longer, now shorter, are left in peace") {
 TEST_CASE("soak: jitter", "[.]") {
   REQUIRE(can_have_ranks());
   jitter(soak_seconds());
+}
+
+// ---- what is late is told in time
+
+namespace {
+
+double timeout_setting() { return std::stod(setting("TEST_TIMEOUT", "5")); }
+
+struct Told {
+  double at = 0;  ///< seconds on the clock of the machine
+  int kind = -1, rank = -1;
+};
+/// What a rank said when it had its error; nothing when it had none.
+std::optional<Told> told(const std::string& output) {
+  Told told;
+  const size_t begin = output.find("caught at ");
+  if (begin == output.npos ||
+      std::sscanf(output.c_str() + begin, "caught at %lf kind %d rank %d", &told.at, &told.kind, &told.rank) != 3)
+    return {};
+  return told;
+}
+
+}  // namespace
+
+TEST_CASE("worker: all-reduces until it fails", "[.]") {
+  dist::ProcessGroup group = dist::init({.timeout = timeout_setting()});
+  group.barrier();
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  const Tensor x = zeros({1 << 20});
+  try {
+    for (;;) group.all_reduce(x).wait();
+  } catch (const CommError& error) {
+    fmt::print("caught at {:.3f} kind {} rank {}: {}\n", now(), static_cast<int>(error.kind), error.rank, error.what());
+  }
+}
+
+namespace {
+
+/// A rank is stopped; seconds until all others know which.
+double stop_rank(int n, double timeout) {
+  Ranks ranks(n, "worker: all-reduces until it fails", {.variables = {{"TEST_TIMEOUT", fmt::format("{}", timeout)}}});
+  const int victim = n - 1;
+  for (int rank = 0; rank < n; ++rank) REQUIRE(ranks.wait_for_output(rank, "ready"));
+  const double stopped = now();
+  ranks.send_signal(victim, SIGSTOP);
+  std::vector<int> others;
+  for (int rank = 0; rank < victim; ++rank) others.push_back(rank);
+  double slowest = 0;
+  const auto& ends = ranks.wait(others);
+  INFO(ranks.all_output());
+  for (const int rank : others) {
+    const auto error = told(ends[static_cast<size_t>(rank)].output);
+    REQUIRE(error);
+    CHECK(error->rank == victim);
+    slowest = std::max(slowest, error->at - stopped);
+  }
+  return slowest;
+}
+
+/// Two machines with two ranks each, and a cable between them that is pulled in the middle of an all-reduce; seconds
+/// until all ranks know. Nothing where there can be no such machines.
+std::optional<double> pull_cable(double timeout) {
+  const Scratch folder;
+  const std::string script = write_file(folder / "machines", R"(
+set -e
+mount -t tmpfs none /run
+ip netns add a
+ip netns add b
+ip link add va type veth peer name vb
+ip link set va netns a
+ip link set vb netns b
+for n in a b; do ip -n $n link set lo up; ip -n $n link set v$n up; done
+ip -n a addr add 10.77.0.1/24 dev va
+ip -n b addr add 10.77.0.2/24 dev vb
+test "$1" = probe && exit 0
+export MASTER_ADDR=10.77.0.1 MASTER_PORT=29400 WORLD_SIZE=4 LOCAL_WORLD_SIZE=2
+for rank in 0 1 2 3; do
+  test $rank -lt 2 && n=a || n=b
+  RANK=$rank LOCAL_RANK=$((rank % 2)) ip netns exec $n "$WORKER" "worker: all-reduces until it fails" >$1/$rank 2>&1 &
+done
+while test $(cat $1/? | grep -c ready) -lt 4; do sleep 0.05; done
+sleep 0.3
+cut -d' ' -f1 /proc/uptime >$1/pulled
+ip -n a link set va down
+wait
+)");
+  const std::string unshare =
+      fmt::format("timeout -s KILL {:.0f} unshare -Urnmpf --kill-child sh {}", 30 + timeout, script);
+  if (std::system((unshare + " probe >/dev/null 2>&1").c_str()) != 0) {
+    fmt::print("SKIPPED a pulled cable: unshare -Urnm with ip netns does not work here\n");
+    return {};
+  }
+  setenv("WORKER", std::filesystem::read_symlink("/proc/self/exe").c_str(), 1);
+  setenv("TEST_TIMEOUT", fmt::format("{}", timeout).c_str(), 1);
+  setenv("GRADUS_NUM_THREADS", "1", 1);
+  const std::string log = folder / "log";
+  std::system(fmt::format("{} {} >{} 2>&1", unshare, folder.path(), log).c_str());
+  const double pulled = std::atof(read_file(folder / "pulled").c_str());
+  std::string output = read_file(log);
+  for (const char* rank : {"0", "1", "2", "3"}) output += read_file(folder / rank);
+  INFO(output);
+  REQUIRE(pulled > 0);
+  double slowest = 0;
+  for (const int rank : {0, 1, 2, 3}) {
+    const auto error = told(read_file(folder / std::to_string(rank)));
+    REQUIRE(error);
+    slowest = std::max(slowest, error->at - pulled);
+    // The store is beside ranks 0 and 1: they ask there who does not answer. The others cannot ask anybody.
+    if (rank < 2) CHECK(error->rank == 2);
+  }
+  return slowest;
+}
+
+}  // namespace
+
+TEST_CASE("a link that goes down in the middle of an all-reduce is an error on both sides") {
+  constexpr double timeout = 2;
+  if (!can_have_ranks()) return;
+  if (const auto seconds = pull_cable(timeout)) {
+    fmt::print("figure R11 {:.2f} < {} s until all ranks know that the link is down, timeout {} s\n", *seconds,
+               timeout + 1, timeout);
+    CHECK(*seconds < timeout + 1);
+  }
+}
+
+TEST_CASE("soak: deadlines", "[.]") {
+  REQUIRE(can_have_ranks());
+  const Since start;
+  double stopped = 0, pulled = 0;
+  int rounds = 0;
+  for (; rounds == 0 || start.seconds() < soak_seconds(); ++rounds) {
+    stopped = std::max({stopped, stop_rank(2, deadline), stop_rank(4, deadline)});
+    pulled = std::max(pulled, pull_cable(deadline).value_or(0));
+    fmt::print("{:.1f} minutes, {} rounds, slowest {:.2f} s, {:.2f} s\n", start.minutes(), rounds + 1, stopped, pulled);
+    std::fflush(stdout);
+  }
+  fmt::print("figure R11 {:.2f} s until all know which of 2 or 4 ranks was stopped, {} rounds, target < {}\n", stopped,
+             rounds, deadline + 1);
+  fmt::print(
+      "figure R11 {:.2f} s until all know that the link is down, {} rounds (0: not to be had here), target < {}\n",
+      pulled, rounds, deadline + 1);
+  CHECK(stopped < deadline + 1);
+  CHECK(pulled < deadline + 1);
 }
