@@ -62,7 +62,7 @@ void fuzz_all(double seconds_each, int64_t inputs_each) {
       "target < 8 x input\n",
       inputs, parsers.size(), seed(), findings, slowest,
 #ifdef __SANITIZE_ADDRESS__
-      fmt::format("{:.1f} x input and 2 MiB", largest)
+      fmt::format("{:.1f} x input and 4 MiB", largest)
 #else
       "not measured without AddressSanitizer"
 #endif

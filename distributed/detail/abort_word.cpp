@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::array<std::string_view, 5> kinds = {"setup", "timeout", "peer_lost", "mismatch", "aborted"};
 
+/// Bytes. Parsed, brackets take forty times their memory.
+constexpr size_t longest_word = 64 << 10;
+
 }  // namespace
 
 std::string Failure::text() const {
@@ -25,6 +28,7 @@ std::string Failure::text() const {
 }
 
 std::optional<Failure> Failure::parse(const std::string& text) {
+  if (text.size() > longest_word) return {};
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return {};
   Failure failure;

@@ -143,6 +143,7 @@ void Job::tell_left(const std::string& channel, int64_t done) noexcept {
 
 // What is told first counts. Without the store each rank finds out by itself.
 CommError Job::tell(const CommError& why) noexcept {
+  if (blind_) return why;
   try {
     return decode_abort(store_->set_once(abort_key(env.attempt), encode_abort(why)));
   } catch (const std::exception&) {
@@ -215,7 +216,7 @@ void Job::poll() {
   } catch (const std::exception& error) {
     next_poll_ = Deadline(patience);  // this one may have taken as long
     // Connections between the ranks still tell of most failures, deadlines of all.
-    if (!std::exchange(blind_, true))
+    if (!blind_.exchange(true))
       gradus::detail::log()->warn("rank {} cannot look for failures of other ranks, and tries again: {}", env.rank,
                                   error.what());
   }
@@ -308,6 +309,7 @@ CommError Job::accusation(const Stuck& overdue) {
   const Collective& c = overdue.collective;
   Roll roll;
   try {
+    if (blind_) throw CommError(fmt::format("the store {} does not answer", env.store));
     if (const auto word = store_->find(abort_key(env.attempt))) return decode_abort(*word);
     call_roll(overdue, roll);
   } catch (const std::exception& error) {

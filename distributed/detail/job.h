@@ -2,6 +2,7 @@
 // for deadlines here. The first failure of any rank ends all groups of the job, on every rank.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -70,7 +71,8 @@ class Job final : public RefCounted {
   std::vector<Channel*> channels_;
   std::optional<CommError> error_;
   bool failing_ = false, stopping_ = false;
-  bool answered_ = false, blind_ = false;  // the watch's
+  bool answered_ = false;           // the watch's
+  std::atomic<bool> blind_{false};  // the store did not answer the watch: it is not asked again at a deadline
   Deadline next_poll_{0};
   std::thread watch_;
 };

@@ -36,8 +36,8 @@ struct Report {
   std::vector<std::string> findings;
 };
 
-/// Buffers of fixed size that a parser may have whatever the input.
-inline constexpr int64_t buffers = 2 << 20;
+/// What a parser may take whatever the input: buffers of fixed size, and tensors rounded up to pages of 2 MiB.
+inline constexpr int64_t buffers = 4 << 20;
 inline constexpr double most_seconds = 1, most_times_the_input = 8;
 
 /// Damages the parser's seeds, and inputs that it gave a new answer to, until `goes_on` says no. Inputs are a function
