@@ -90,11 +90,11 @@ std::string Channel::record() const {
   return recorder_.text();
 }
 
-std::optional<Stuck> Channel::overdue() const {
+std::optional<Stuck> Channel::overdue(double within) const {
   const std::lock_guard lock(mutex_);
   if (error_) return {};
-  Ref<Task> late = running_ && deadline_.passed() ? running_ : nullptr;
-  if (!late && device_queue_) late = device_queue_->overdue();
+  Ref<Task> late = running_ && deadline_.left() <= within ? running_ : nullptr;
+  if (!late && device_queue_) late = device_queue_->overdue(within);
   if (!late) return {};
   return Stuck{name, late->collective, ranks_};
 }

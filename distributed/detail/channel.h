@@ -46,7 +46,8 @@ class Channel final : public RefCounted {
   const double timeout;  ///< seconds that an operation may take
 
   // ---- for the job's watch
-  std::optional<Stuck> overdue() const;
+  /// An operation that takes longer than it may, or will within so many seconds.
+  std::optional<Stuck> overdue(double within = 0) const;
   /// The operation that is running now, if it was at the last call, too.
   Ref<Task> lingering();
   /// For such a one: ranks that have gone, and fingerprints that differ, in words; or nothing.

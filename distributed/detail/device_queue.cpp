@@ -42,9 +42,9 @@ Ref<Task> DeviceQueue::oldest() const {
   return tasks_.empty() ? nullptr : tasks_.front();
 }
 
-Ref<Task> DeviceQueue::overdue() const {
+Ref<Task> DeviceQueue::overdue(double within) const {
   const std::lock_guard lock(mutex_);
-  return deadline_ && deadline_->passed() ? tasks_.front() : nullptr;
+  return deadline_ && deadline_->left() <= within ? tasks_.front() : nullptr;
 }
 
 std::vector<Ref<Task>> DeviceQueue::tasks() const {

@@ -29,8 +29,9 @@ class DeviceQueue {
   // ---- for any thread
   bool empty() const { return !oldest(); }
   Ref<Task> oldest() const;
-  /// The oldest, when it takes longer than it may. Its time begins when the device has come to it.
-  Ref<Task> overdue() const;
+  /// The oldest, when it takes longer than it may, or will within so many seconds. Its time begins when the device has
+  /// come to it.
+  Ref<Task> overdue(double within) const;
   std::vector<Ref<Task>> tasks() const;
   void abort() noexcept;
 

@@ -207,7 +207,7 @@ void Job::watch() {
 }
 
 void Job::poll() {
-  if (!next_poll_.passed()) return;
+  if (!next_poll_.passed() || (blind_ && is_any_overdue(patience))) return;
   next_poll_ = Deadline(poll_interval(env.size));
   try {
     if (const auto word = store_->find(abort_key(env.attempt))) return fail(decode_abort(*word));
@@ -236,6 +236,11 @@ void Job::answer_roll_call() {
   }
   answered_ = true;
   store_->set(key(fmt::format("roll/{}", env.rank)), answer.dump());
+}
+
+bool Job::is_any_overdue(double within) {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(channels_.begin(), channels_.end(), [&](const Channel* c) { return c->overdue(within); });
 }
 
 void Job::look_at_channels() {

@@ -58,6 +58,7 @@ class Job final : public RefCounted {
   void end_watch();
   void poll();
   void answer_roll_call();
+  bool is_any_overdue(double within);
   void look_at_channels();
   bool has_left(int rank, const Stuck& stuck);
   std::optional<Answer> heard(int rank, const std::string& channel);
