@@ -122,7 +122,7 @@ TEST_CASE("a store that pauses ends nobody, and tells of failures afterwards") {
   sleep_for(3);
   server.go_on();
   const Box<dist::Store> store = server.open();
-  sleep_for(0.5);
+  sleep_for(4.5);  // a look may have taken two seconds, and the next one comes two seconds later
   CHECK_FALSE(store->find("abort/0"));
   store->set("abort/0", R"({"rank": 0, "message": "a test ends this"})");
   check_all_ended_well(ranks);
