@@ -28,9 +28,10 @@ HangWatch::HangWatch(const Options& options, const Plan& plan, dist::Store& stor
     : limit_(options.heartbeat), plan_(plan), store_(store), told_{no_rank, 0} {}
 
 std::string HangWatch::Standing::text() const { return nlohmann::json{step, place}.dump(); }
-HangWatch::Standing HangWatch::Standing::parse(const std::string& text) {
-  const auto json = nlohmann::json::parse(text);
-  return {json.at(0), json.at(1)};
+std::optional<HangWatch::Standing> HangWatch::Standing::parse(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_array() || json.size() != 2 || !json[0].is_number_integer() || !json[1].is_number_integer()) return {};
+  return Standing{json[0], json[1]};
 }
 
 std::string HangWatch::key(size_t node) const { return fmt::format("pulse/{}/{}", plan_.round, node); }
@@ -72,10 +73,10 @@ void HangWatch::tell(const Worker* worker, bool is_silent) {
 bool HangWatch::is_behind_all() const {
   for (size_t node = 0; node < plan_.nodes.size(); ++node) {
     const auto text = node == plan_.node ? std::nullopt : store_.find(key(node));
-    if (!text) continue;
-    const Standing other = Standing::parse(*text);
-    if (other.step < told_.step) return false;
-    if (other.step == told_.step && other.place != 0 && other.place < told_.place) return false;
+    const auto other = text ? Standing::parse(*text) : std::nullopt;
+    if (!other) continue;
+    if (other->step < told_.step) return false;
+    if (other->step == told_.step && other->place != 0 && other->place < told_.place) return false;
   }
   return true;
 }

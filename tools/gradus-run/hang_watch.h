@@ -40,7 +40,8 @@ class HangWatch {
     int64_t place;
     bool operator==(const Standing&) const = default;
     std::string text() const;
-    static Standing parse(const std::string& text);
+    /// Nothing for what is no standing.
+    static std::optional<Standing> parse(const std::string& text);
   };
   void tell(const Worker* worker, bool is_silent);
   bool is_behind_all() const;
