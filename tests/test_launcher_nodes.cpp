@@ -4,6 +4,7 @@
 
 #include "free_port.h"
 #include "launcher.h"
+#include "two_machines.h"
 
 #include <gradus/distributed/env.h>
 #include <gradus/distributed/heartbeat.h>
@@ -199,18 +200,7 @@ TEST_CASE("a port that something else has is told") {
 // Two machines with a cable that can be pulled.
 TEST_CASE("machines in network namespaces, and a cable that is pulled") {
   const Scratch folder;
-  const std::string script = write_file(folder / "machines", R"(
-set -e
-mount -t tmpfs none /run
-ip netns add a
-ip netns add b
-ip link add va type veth peer name vb
-ip link set va netns a
-ip link set vb netns b
-for n in a b; do ip -n $n link set lo up; ip -n $n link set v$n up; done
-ip -n a addr add 10.77.0.1/24 dev va
-ip -n b addr add 10.77.0.2/24 dev vb
-test "$1" = probe && exit 0
+  const TwoMachines machines(folder, R"(
 line="$GRADUS_RUN --nnodes 2 --rdzv 10.77.0.1:29400 --nproc 2 --stop-timeout 2 sh -c"
 ip netns exec a $line "$1" >$2/a 2>&1 & a=$!
 ip netns exec b $line "$1" >$2/b 2>&1 & b=$!
@@ -224,16 +214,13 @@ echo a $code
 code=0
 wait $b || code=$?
 echo b $code
-)");
-  const std::string unshare = "timeout -s KILL 50 unshare -Urnmpf --kill-child sh " + script;
-  if (std::system((unshare + " probe >/dev/null 2>&1").c_str()) != 0) {
-    fmt::print("network namespaces: SKIPPED, unshare -Urnm with ip netns does not work here\n");
-    return;
-  }
+)",
+                             50);
+  if (!machines.exist()) return;
   setenv("GRADUS_RUN", GRADUS_RUN, 1);
   const auto in_namespaces = [&](const std::string& job, const std::string& cable) {
     const double start = now();
-    std::system(fmt::format("{} '{}' {} {} >{}/codes 2>&1", unshare, job, folder.path(), cable, folder.path()).c_str());
+    machines.run(fmt::format("'{}' {} {}", job, folder.path(), cable), folder / "codes");
     INFO(read_file(folder / "a") << read_file(folder / "b") << read_file(folder / "codes"));
     return std::pair(read_file(folder / "codes"), now() - start);
   };

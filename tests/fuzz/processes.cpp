@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "../free_port.h"
 #include "../scratch.h"
 #include "engine.h"
 
@@ -35,14 +36,6 @@ using dist::detail::Answer, dist::detail::Ask, dist::detail::Fd, dist::detail::m
 
 namespace fuzz {
 namespace {
-
-sockaddr_in loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
 
 // ---- a store's server, and what a client might say
 
