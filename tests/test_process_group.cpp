@@ -349,12 +349,12 @@ TEST_CASE("ranks: whose threads take signals", "[.]") {
   int others = 0;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     if (task.path().filename() == std::to_string(getpid())) continue;
-    ++others;
     const std::string status = read_file(task.path() / "status");
     INFO(status);
     const uint64_t blocked = std::stoull(status.substr(status.find("SigBlk:") + 7), nullptr, 16);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGALRM, SIGCHLD}) CHECK((blocked >> (signal - 1) & 1) == 1);
-    for (const int signal : {SIGSEGV, SIGPROF}) CHECK((blocked >> (signal - 1) & 1) == 0);
+    const auto blocks = [&](int signal) { return (blocked >> (signal - 1) & 1) == 1; };
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1, SIGALRM, SIGCHLD}) CHECK(blocks(signal));
+    others += !blocks(SIGSEGV) && !blocks(SIGPROF);  // ThreadSanitizer has a thread that blocks these, too
   }
   CHECK(others >= 3);  // the watch, the group's, Gloo's
 }
