@@ -330,6 +330,18 @@ void Channel::check_pair(const Collective& collective) {
       CommError::Kind::mismatch);
 }
 
+// The engine tells those who wait for a connection that has ended one after the other; its own look may come last.
+std::vector<int> Channel::lost_ranks() {
+  const Deadline patience(0.2);
+  for (;;) {
+    {
+      const std::lock_guard lock(engine_mutex_);
+      if (const std::vector<int> lost = engine_->lost_ranks(); !lost.empty() || patience.passed()) return lost;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 // What went wrong here, for everybody: whom to blame is seen best by the first who notices.
 void Channel::report(const std::exception& error) {
   Ref<Task> task;
@@ -344,10 +356,7 @@ void Channel::report(const std::exception& error) {
     const std::string text = fmt::format("rank {} could not connect to the others of its group: {}", me, error.what());
     return job_->fail(CommError(text, CommError::Kind::setup));
   }
-  const std::vector<int> lost = [this] {
-    const std::lock_guard lock(engine_mutex_);
-    return engine_->lost_ranks();
-  }();
+  const std::vector<int> lost = lost_ranks();
   const bool my_device = lost.empty() && dynamic_cast<const DeviceError*>(&error);
   const int culprit = lost.size() == 1 ? ranks_[static_cast<size_t>(lost.front())] : my_device ? me : -1;
   const std::string who = my_device      ? fmt::format("the device of rank {} failed", me)
