@@ -331,8 +331,7 @@ void Channel::check_pair(const Collective& collective) {
 }
 
 // The engine tells those who wait for a connection that has ended one after the other; its own look may come last.
-std::vector<int> Channel::lost_ranks() {
-  const Deadline patience(0.2);
+std::vector<int> Channel::lost_ranks(const Deadline& patience) {
   for (;;) {
     {
       const std::lock_guard lock(engine_mutex_);
@@ -356,8 +355,9 @@ void Channel::report(const std::exception& error) {
     const std::string text = fmt::format("rank {} could not connect to the others of its group: {}", me, error.what());
     return job_->fail(CommError(text, CommError::Kind::setup));
   }
-  const std::vector<int> lost = lost_ranks();
-  const bool my_device = lost.empty() && dynamic_cast<const DeviceError*>(&error);
+  const bool is_of_device = dynamic_cast<const DeviceError*>(&error);
+  const std::vector<int> lost = lost_ranks(Deadline(is_of_device ? 0 : 0.2));
+  const bool my_device = lost.empty() && is_of_device;
   const int culprit = lost.size() == 1 ? ranks_[static_cast<size_t>(lost.front())] : my_device ? me : -1;
   const std::string who = my_device      ? fmt::format("the device of rank {} failed", me)
                           : culprit >= 0 ? fmt::format("rank {} is gone", culprit)

@@ -75,7 +75,7 @@ class Channel final : public RefCounted {
   void connect();
   void connect_device(Device device);
   Ref<Task> current() const;
-  std::vector<int> lost_ranks();
+  std::vector<int> lost_ranks(const Deadline& patience);
   void report(const std::exception& error);
   bool failed() const;
   int rank_in_group(int rank_in_job) const;
