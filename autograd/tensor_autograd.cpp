@@ -3,6 +3,14 @@
 #include <gradus/core/detail/check.h>
 
 namespace gradus {
+namespace {
+
+Node* node_of_leaf(const char* op, const Tensor& x) {
+  GRADUS_CHECK(x.requires_grad() && x.is_leaf(), GradError, "{}: want a leaf that requires grad", op);
+  return Node::of(x);
+}
+
+}  // namespace
 
 const Tensor& Tensor::requires_grad_(bool value) const {
   TensorImpl& x = impl();
@@ -41,24 +49,22 @@ void register_hook(const Tensor& x, TensorHook hook) {
 }
 
 void on_backward_failed(const Tensor& leaf, BackwardFailedHook hook) {
-  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "on_backward_failed: want a leaf that requires grad");
-  Node::of(leaf)->extras().on_failed.push_back(std::move(hook));
+  node_of_leaf("on_backward_failed", leaf)->extras().on_failed.push_back(std::move(hook));
 }
 
 void on_grad_ready(const Tensor& leaf, GradReadyHook hook) {
-  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "on_grad_ready: want a leaf that requires grad");
-  Node::of(leaf)->extras().on_ready.push_back(std::move(hook));
+  node_of_leaf("on_grad_ready", leaf)->extras().on_ready.push_back(std::move(hook));
 }
 
 void keep_grad_in(const Tensor& leaf, const Tensor& memory) {
-  GRADUS_CHECK(leaf.requires_grad() && leaf.is_leaf(), GradError, "keep_grad_in: want a leaf that requires grad");
+  Node* const node = node_of_leaf("keep_grad_in", leaf);
   if (memory.defined()) {
     GRADUS_CHECK(memory.shape() == leaf.shape(), ShapeError, "keep_grad_in: memory {} for a leaf {}", memory.shape(),
                  leaf.shape());
     detail::check_same("keep_grad_in", leaf, memory);
     GRADUS_CHECK(!memory.requires_grad(), GradError, "keep_grad_in: the memory has a history; give memory.detach()");
   }
-  Node::of(leaf)->extras().home = memory;
+  node->extras().home = memory;
 }
 
 }  // namespace gradus

@@ -98,7 +98,7 @@ void check_parts(Op op, const char* all_name, const Tensor& all, const char* par
 // Both are contiguous.
 void check_apart(Op op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b) {
   const auto begin = [](const Tensor& x) { return static_cast<const char*>(x.raw_data()); };
-  const auto end = [&](const Tensor& x) { return begin(x) + x.numel() * itemsize(x.dtype()); };
+  const auto end = [&](const Tensor& x) { return begin(x) + x.nbytes(); };
   GRADUS_CHECK(end(a) <= begin(b) || end(b) <= begin(a), ValueError,
                "{}: {} and {} share memory, which is read and written at the same time; give one of them a clone()",
                name(op), a_name, b_name);
@@ -172,8 +172,7 @@ Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) const {
   check_operand(Op::all_gather, "x", x);
   check_parts(Op::all_gather, "all", all, "x", x, size());
   if (group_->alone()) return copied(all, x);
-  const bool in_place =
-      x.raw_data() == static_cast<const char*>(all.raw_data()) + rank() * x.numel() * itemsize(x.dtype());
+  const bool in_place = x.raw_data() == static_cast<const char*>(all.raw_data()) + rank() * x.nbytes();
   if (!in_place) check_apart(Op::all_gather, "all", all, "x", x);
   return begun(
       *group_,

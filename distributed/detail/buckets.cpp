@@ -21,13 +21,11 @@ struct Draft {
   int64_t numel = 0;
 };
 
-int64_t bytes_of(const Tensor& x) { return x.numel() * itemsize(x.dtype()); }
-
 /// How many parameters at the front have `bytes` or less together: those that are ready last.
 size_t count_at_front(const NamedTensors& parameters, int64_t bytes) {
   size_t n = 0;
   for (int64_t sum = 0; n < parameters.size(); ++n)
-    if ((sum += bytes_of(parameters[n].tensor)) > bytes) break;
+    if ((sum += parameters[n].tensor.nbytes()) > bytes) break;
   return n;
 }
 
