@@ -6,6 +6,7 @@
 #include "ranks.h"
 #include "soak.h"
 #include "thread_ranks.h"
+#include "told_errors.h"
 #include "two_machines.h"
 
 #include <gradus/distributed/heartbeat.h>
@@ -106,26 +107,6 @@ TEST_CASE("soak: jitter", "[.]") {
 
 // ---- what is late is told in time
 
-namespace {
-
-double timeout_setting() { return std::stod(setting("TEST_TIMEOUT", "5")); }
-
-struct Told {
-  double at = 0;  ///< seconds on the clock of the machine
-  int kind = -1, rank = -1;
-};
-/// What a rank said when it had its error; nothing when it had none.
-std::optional<Told> told(const std::string& output) {
-  Told told;
-  const size_t begin = output.find("caught at ");
-  if (begin == output.npos ||
-      std::sscanf(output.c_str() + begin, "caught at %lf kind %d rank %d", &told.at, &told.kind, &told.rank) != 3)
-    return {};
-  return told;
-}
-
-}  // namespace
-
 TEST_CASE("worker: all-reduces until it fails", "[.]") {
   dist::ProcessGroup group = dist::init({.timeout = timeout_setting()});
   group.barrier();
@@ -135,7 +116,7 @@ TEST_CASE("worker: all-reduces until it fails", "[.]") {
   try {
     for (;;) group.all_reduce(x).wait();
   } catch (const CommError& error) {
-    fmt::print("caught at {:.3f} kind {} rank {}: {}\n", now(), static_cast<int>(error.kind), error.rank, error.what());
+    tell(error);
   }
 }
 
@@ -154,10 +135,10 @@ double stop_rank(int n, double timeout) {
   const auto& ends = ranks.wait(others);
   INFO(ranks.all_output());
   for (const int rank : others) {
-    const auto error = told(ends[static_cast<size_t>(rank)].output);
+    const auto error = caught(ends[static_cast<size_t>(rank)].output);
     REQUIRE(error);
     CHECK(error->rank == victim);
-    slowest = std::max(slowest, error->at - stopped);
+    slowest = std::max(slowest, error->at.at - stopped);
   }
   return slowest;
 }
@@ -192,9 +173,9 @@ wait
   REQUIRE(pulled > 0);
   double slowest = 0;
   for (const int rank : {0, 1, 2, 3}) {
-    const auto error = told(read_file(folder / std::to_string(rank)));
+    const auto error = caught(read_file(folder / std::to_string(rank)));
     REQUIRE(error);
-    slowest = std::max(slowest, error->at - pulled);
+    slowest = std::max(slowest, error->at.at - pulled);
     // The store is beside ranks 0 and 1: they ask there who does not answer. The others cannot ask anybody.
     if (rank < 2) CHECK(error->rank == 2);
   }
