@@ -250,3 +250,26 @@ TEST_CASE("whoever tells of a failure comes back when all groups have failed, al
   }
   CHECK(begun == 0);
 }
+
+TEST_CASE("when an error has been thrown, nobody writes to the operation's tensors any more") {
+  if (!can_have_ranks()) return;
+  const Tensor inputs = normal({2, 1 << 20}, 0, 1);
+  std::atomic<int> changed{0};
+  for (int round = 0; round < 20; ++round) {
+    ThreadRanks ranks(2);
+    ranks.run([&](ProcessGroup& group) {
+      const Tensor x = inputs[group.rank()].clone();
+      try {
+        const dist::Work running = group.all_reduce(x, ReduceOp::mean);
+        std::this_thread::sleep_for(std::chrono::microseconds(300 * round));
+        if (group.rank() == 0) group.handle()->fail("there is no going on");
+        running.wait();
+      } catch (const CommError&) {
+      }
+      const Tensor then = x.clone();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      changed += std::memcmp(x.data<float>(), then.data<float>(), static_cast<size_t>(x.nbytes())) != 0;
+    });
+  }
+  CHECK(changed == 0);
+}

@@ -145,33 +145,29 @@ Progress Channel::progress() const {
   return progress;
 }
 
+// Who hears of the failure may use the tensors at once, so the engine lets go of them first. One that is not connected
+// yet will find the error.
 std::optional<LastRecord> Channel::fail(const CommError& why) {
-  std::optional<LastRecord> record;
-  {
-    const std::lock_guard lock(mutex_);
-    if (error_) return {};
-    error_.emplace(why.what(), why.kind, rank_in_group(why.rank));
-    const auto end = [&](Task& task) {
-      const Collective& c = task.collective;
-      recorder_.set(task.record, FlightRecorder::State::failed);
-      task.fail(CommError(fmt::format("{} #{}: {}", detail::name(c.op), c.seq, why.what()), why.kind, error_->rank,
-                          detail::name(c.op), c.seq));
-    };
-    if (running_) end(*running_);
-    for (const Ref<Task>& task : queue_) end(*task);
-    queue_.clear();
-    if (device_queue_) {
-      for (const Ref<Task>& task : device_queue_->tasks()) end(*task);
-      device_queue_->abort();
-    }
-    record = {name, why.what(), ranks_[static_cast<size_t>(rank_)], recorder_};
-    changed_.notify_all();
+  const std::lock_guard engine_lock(engine_mutex_);
+  if (engine_) engine_->abort();
+  const std::lock_guard lock(mutex_);
+  if (error_) return {};
+  error_.emplace(why.what(), why.kind, rank_in_group(why.rank));
+  changed_.notify_all();
+  const auto end = [&](Task& task) {
+    const Collective& c = task.collective;
+    recorder_.set(task.record, FlightRecorder::State::failed);
+    task.fail(CommError(fmt::format("{} #{}: {}", detail::name(c.op), c.seq, why.what()), why.kind, error_->rank,
+                        detail::name(c.op), c.seq));
+  };
+  if (running_) end(*running_);
+  for (const Ref<Task>& task : queue_) end(*task);
+  queue_.clear();
+  if (device_queue_) {
+    for (const Ref<Task>& task : device_queue_->tasks()) end(*task);
+    device_queue_->abort();
   }
-  {
-    const std::lock_guard lock(engine_mutex_);
-    if (engine_) engine_->abort();
-  }
-  return record;
+  return LastRecord{name, why.what(), ranks_[static_cast<size_t>(rank_)], recorder_};
 }
 
 int Channel::rank_in_group(int rank_in_job) const {
@@ -231,6 +227,7 @@ Ref<Task> Channel::next() {
 void Channel::run(const Ref<Task>& task) {
   const Collective& c = task->collective;
   if (!engine_) connect();
+  if (failed()) return;
   if (is_pairwise(c.op)) check_pair(c);
   if (c.device.is_cpu()) {
     run_on_cpu(c);

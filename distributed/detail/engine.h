@@ -33,7 +33,8 @@ class Engine {
   virtual std::vector<Fingerprint> peek() const = 0;
   /// Ranks whose connection has ended, as far as this one has seen; at once, and from any one thread at a time.
   virtual std::vector<int> lost_ranks() noexcept = 0;
-  /// From another thread: ends all connections, so that run() throws as soon as it can.
+  /// From another thread: ends all connections, so that run() throws as soon as it can. When this returns, no tensor is
+  /// written to any more, even where run() hangs.
   virtual void abort() noexcept = 0;
 };
 

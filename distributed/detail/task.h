@@ -48,7 +48,7 @@ class Task final : public RefCounted {
   const std::optional<cuda::Event> ready_;
   std::optional<cuda::Event> over_;
   mutable std::vector<DeviceHandle> followers_;  // streams that wait for it
-  std::array<Tensor, 2> tensors_;                // an engine that hangs may still write to them after a failure
+  std::array<Tensor, 2> tensors_;                // an engine that hangs may still hold them after a failure
 };
 
 }  // namespace gradus::dist::detail

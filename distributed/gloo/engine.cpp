@@ -4,12 +4,9 @@
 
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
-#include <gloo/alltoall.h>
 #include <gloo/broadcast.h>
 #include <gloo/config.h>
-#include <gloo/gather.h>
 #include <gloo/reduce.h>
-#include <gloo/scatter.h>
 #include <gloo/types.h>
 
 #include <algorithm>
@@ -33,8 +30,7 @@ using detail::Fingerprint;
 using detail::Op;
 
 // Gloo's collectives take prefixes up to 8 for their slots.
-constexpr uint8_t message_slot = 0x20, exchange_slot = 0x21, gather_slot = 0x22, compare_slot = 0x23,
-                  tripwire_slot = 0x24;
+constexpr uint8_t transfer_slot = 0x20, compare_slot = 0x21, tripwire_slot = 0x22;
 // Up to here an all-gather waits for messages, not for bytes.
 constexpr size_t small_part = 1024;
 
@@ -54,14 +50,36 @@ class GlooEngine final : public detail::Engine {
   void reduce(const Collective& c);
   void reduce_scatter(const Collective& c);
   void all_gather(const Collective& c);
-  void all_gather_small(const Collective& c);
-  void all_to_all(const Collective& c, void* out);
   void broadcast(const Collective& c);
-  void gather(const Collective& c);
-  void scatter(const Collective& c);
-  void send(const Collective& c);
-  void receive(const Collective& c);
-  void exchange(const Collective& c);
+
+  // Part r goes to rank r, or comes from it. A stride of 0: it is the same one for all. With a peer there is no part
+  // for anybody else.
+  struct Parts {
+    uint8_t* data = nullptr;
+    size_t stride = 0;
+    int peer = -1;
+
+    bool has(int rank) const { return data && (peer < 0 || peer == rank); }
+    size_t offset(int rank) const { return static_cast<size_t>(rank) * stride; }
+    uint8_t* part(int rank) const { return data + offset(rank); }
+  };
+  void transfer(const Collective& c, const Parts& in, const Parts& out);
+
+  // All that our thread writes to tensors. Nothing more after abort(), which waits for what has begun.
+  template <class F>
+  void write(F&& f) {
+    const std::lock_guard lock(write_mutex_);
+    if (aborted_) throw std::runtime_error("the operation was aborted");
+    f();
+  }
+  auto reducer(const Collective& c) {
+    return [this, f = reduce_function(c.reduce, c.dtype)](void* out, const void* a, const void* b, size_t n) {
+      write([&] { f(out, a, b, n); });
+    };
+  }
+  void divide_by_size(const Collective& c) {
+    write([&] { divide(c.out, c.count, size_, c.dtype); });
+  }
 
   // What every options class of Gloo takes.
   template <class Options>
@@ -81,6 +99,8 @@ class GlooEngine final : public detail::Engine {
 
   const int rank_, size_;
   const std::shared_ptr<gloo::Context> context_;
+  std::mutex write_mutex_;
+  bool aborted_ = false;
   mutable std::mutex compare_mutex_;  // for post() and peek(). What comes in is written by Gloo's thread, without it.
   Fingerprint mine_{};
   std::vector<Fingerprint> all_;  // by rank
@@ -163,29 +183,31 @@ void with_element(Dtype dtype, F&& f) {
 
 void GlooEngine::run(const Collective& c) {
   if (c.count == 0) return;
+  const size_t part = part_bytes(c);
+  uint8_t *const in = bytes_of(c.in), *const out = bytes_of(c.out);
   switch (c.op) {
     case Op::all_reduce: return all_reduce(c);
     case Op::broadcast: return broadcast(c);
     case Op::reduce: return reduce(c);
     case Op::all_gather: return all_gather(c);
     case Op::reduce_scatter: return reduce_scatter(c);
-    case Op::all_to_all: return all_to_all(c, c.out);
-    case Op::gather: return gather(c);
-    case Op::scatter: return scatter(c);
+    case Op::all_to_all: return transfer(c, {in, part}, {out, part});
+    case Op::gather: return transfer(c, {in, 0, c.root}, rank_ == c.root ? Parts{out, part} : Parts{});
+    case Op::scatter: return transfer(c, rank_ == c.root ? Parts{in, part} : Parts{}, {out, 0, c.root});
     case Op::barrier: return;
-    case Op::send: return send(c);
-    case Op::recv: return receive(c);
-    case Op::exchange: return exchange(c);
+    case Op::send: return transfer(c, {in, 0, c.root}, {});
+    case Op::recv: return transfer(c, {}, {out, 0, c.root});
+    case Op::exchange: return transfer(c, {in, 0, c.root}, {out, 0, c.root});
   }
 }
 
 void GlooEngine::all_reduce(const Collective& c) {
   auto opts = options<gloo::AllreduceOptions>(c);
   opts.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
-  opts.setReduceFunction(reduce_function(c.reduce, c.dtype));
+  opts.setReduceFunction(reducer(c));
   with_element(c.dtype, [&]<class T>() { opts.setOutput(static_cast<T*>(c.out), static_cast<size_t>(c.count)); });
   gloo::allreduce(opts);
-  if (c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+  if (c.reduce == ReduceOp::mean) divide_by_size(c);
 }
 
 void GlooEngine::reduce(const Collective& c) {
@@ -193,53 +215,33 @@ void GlooEngine::reduce(const Collective& c) {
   const std::unique_ptr<uint8_t[]> scratch(is_root ? nullptr : new uint8_t[part_bytes(c)]);
   auto opts = options<gloo::ReduceOptions>(c);
   opts.setRoot(c.root);
-  opts.setReduceFunction(reduce_function(c.reduce, c.dtype));
+  opts.setReduceFunction(reducer(c));
   with_element(c.dtype, [&]<class T>() {
     const auto count = static_cast<size_t>(c.count);
     if (!is_root) opts.setInput(reinterpret_cast<T*>(bytes_of(c.in)), count);
     opts.setOutput(reinterpret_cast<T*>(is_root ? bytes_of(c.out) : scratch.get()), count);
   });
   gloo::reduce(opts);
-  if (is_root && c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+  if (is_root && c.reduce == ReduceOp::mean) divide_by_size(c);
 }
 
 void GlooEngine::reduce_scatter(const Collective& c) {
-  const std::unique_ptr<uint8_t[]> parts(new uint8_t[part_bytes(c) * static_cast<size_t>(size_)]);
-  all_to_all(c, parts.get());
-  reduce_parts(c.out, parts.get(), size_, c.count, c.reduce, c.dtype);
-  if (c.reduce == ReduceOp::mean) divide(c.out, c.count, size_, c.dtype);
+  const size_t part = part_bytes(c);
+  const std::unique_ptr<uint8_t[]> parts(new uint8_t[part * static_cast<size_t>(size_)]);
+  transfer(c, {bytes_of(c.in), part}, {parts.get(), part});
+  write([&] { reduce_parts(c.out, parts.get(), size_, c.count, c.reduce, c.dtype); });
+  if (c.reduce == ReduceOp::mean) divide_by_size(c);
 }
 
+// A ring where bytes count; where messages do, one message's time for the ring's 2(n - 1).
 void GlooEngine::all_gather(const Collective& c) {
-  if (part_bytes(c) <= small_part) return all_gather_small(c);
+  const size_t part = part_bytes(c);
+  if (part <= small_part) return transfer(c, {bytes_of(c.in), 0}, {bytes_of(c.out), part});
+  uint8_t* const own = bytes_of(c.out) + part * static_cast<size_t>(rank_);
+  if (c.in != own) write([&] { std::memcpy(own, c.in, part); });
   auto opts = options<gloo::AllgatherOptions>(c);
-  const bool in_place = c.in == bytes_of(c.out) + part_bytes(c) * static_cast<size_t>(rank_);
-  if (!in_place) opts.setInput(bytes_of(c.in), part_bytes(c));
-  opts.setOutput(bytes_of(c.out), part_bytes(c) * static_cast<size_t>(size_));
+  opts.setOutput(bytes_of(c.out), part * static_cast<size_t>(size_));
   gloo::allgather(opts);
-}
-
-// As in post(): one message's time, where Gloo's ring takes 2(n - 1).
-void GlooEngine::all_gather_small(const Collective& c) {
-  const size_t bytes = part_bytes(c);
-  std::memmove(bytes_of(c.out) + static_cast<size_t>(rank_) * bytes, c.in, bytes);  // it may be there already
-  const auto slot = gloo::Slot::build(gather_slot, c.tag);
-  const auto from = buffer(c.in, bytes), to = buffer(c.out, bytes * static_cast<size_t>(size_));
-  for (int rank = 0; rank < size_; ++rank)
-    if (rank != rank_) to->recv(rank, slot, static_cast<size_t>(rank) * bytes, bytes);
-  for (int i = 1; i < size_; ++i) from->send((rank_ + i) % size_, slot);
-  for (int i = 1; i < size_; ++i) {
-    from->waitSend(patience(c.timeout));
-    to->waitRecv(patience(c.timeout));
-  }
-}
-
-void GlooEngine::all_to_all(const Collective& c, void* out) {
-  const size_t bytes = part_bytes(c) * static_cast<size_t>(size_);
-  auto opts = options<gloo::AlltoallOptions>(c);
-  opts.setInput(bytes_of(c.in), bytes);
-  opts.setOutput(bytes_of(out), bytes);
-  gloo::alltoall(opts);
 }
 
 void GlooEngine::broadcast(const Collective& c) {
@@ -249,50 +251,32 @@ void GlooEngine::broadcast(const Collective& c) {
   gloo::broadcast(opts);
 }
 
-void GlooEngine::gather(const Collective& c) {
-  auto opts = options<gloo::GatherOptions>(c);
-  opts.setRoot(c.root);
-  opts.setInput(bytes_of(c.in), part_bytes(c));
-  if (rank_ == c.root) opts.setOutput(bytes_of(c.out), part_bytes(c) * static_cast<size_t>(size_));
-  gloo::gather(opts);
-}
-
-void GlooEngine::scatter(const Collective& c) {
-  auto opts = options<gloo::ScatterOptions>(c);
-  opts.setRoot(c.root);
-  opts.setOutput(bytes_of(c.out), part_bytes(c));
-  if (rank_ == c.root) {
-    std::vector<uint8_t*> parts;
-    for (int r = 0; r < size_; ++r) parts.push_back(bytes_of(c.in) + part_bytes(c) * static_cast<size_t>(r));
-    opts.setInputs(parts, part_bytes(c));
-  }
-  gloo::scatter(opts);
-}
-
-void GlooEngine::send(const Collective& c) {
-  const auto from = buffer(c.in, part_bytes(c));
-  from->send(c.root, gloo::Slot::build(message_slot, c.tag));
-  from->waitSend(patience(c.timeout));
-}
-
-void GlooEngine::receive(const Collective& c) {
-  const auto to = buffer(c.out, part_bytes(c));
-  to->recv(c.root, gloo::Slot::build(message_slot, c.tag));
-  to->waitRecv(patience(c.timeout));
-}
-
-void GlooEngine::exchange(const Collective& c) {
-  const auto from = buffer(c.in, part_bytes(c)), to = buffer(c.out, part_bytes(c));
-  const auto slot = gloo::Slot::build(exchange_slot, c.tag);
-  to->recv(c.root, slot);
-  from->send(c.root, slot);
-  from->waitSend(patience(c.timeout));
-  to->waitRecv(patience(c.timeout));
+// One message for each part.
+void GlooEngine::transfer(const Collective& c, const Parts& in, const Parts& out) {
+  const size_t bytes = part_bytes(c);
+  if (in.has(rank_) && out.has(rank_) && in.part(rank_) != out.part(rank_))
+    write([&] { std::memcpy(out.part(rank_), in.part(rank_), bytes); });
+  const auto whole = [&](const Parts& parts) {
+    return buffer(parts.data, parts.data ? parts.offset(size_ - 1) + bytes : 0);
+  };
+  const auto from = whole(in), to = whole(out);
+  const auto slot = gloo::Slot::build(transfer_slot, c.tag);
+  int sent = 0, received = 0;
+  for (int rank = 0; rank < size_; ++rank)
+    if (rank != rank_ && out.has(rank)) to->recv(rank, slot, out.offset(rank), bytes), ++received;
+  for (int i = 1; i < size_; ++i)
+    if (const int rank = (rank_ + i) % size_; in.has(rank)) from->send(rank, slot, in.offset(rank), bytes), ++sent;
+  for (; sent > 0; --sent) from->waitSend(patience(c.timeout));
+  for (; received > 0; --received) to->waitRecv(patience(c.timeout));
 }
 
 // A wait that times out closes all connections of its context and tells those who wait on them. (closeConnections()
 // tells nobody on this side.)
 void GlooEngine::abort() noexcept {
+  {
+    const std::lock_guard lock(write_mutex_);
+    aborted_ = true;
+  }
   try {
     uint8_t nothing = 0;
     buffer(&nothing, 1)->waitRecv(std::chrono::milliseconds(1));
