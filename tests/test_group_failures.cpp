@@ -158,6 +158,27 @@ TEST_CASE("a rank that is alive but does not come is told from one that hangs") 
   }
 }
 
+TEST_CASE("an error in a subgroup names the ranks by their numbers in the job, its field by that in the group") {
+  if (!can_have_ranks()) return;
+  ThreadRanks ranks(3);
+  std::string text;
+  int named = -2;
+  ranks.run([&](ProcessGroup& group) {
+    ProcessGroup pair = group.split(group.rank() == 0 ? -1 : 0, {.timeout = 2});
+    pair.barrier();
+    if (group.rank() != 1) return std::this_thread::sleep_for(std::chrono::seconds(3));
+    try {
+      pair.recv(ones({4}), 1).wait();
+    } catch (const CommError& error) {
+      text = error.what();
+      named = error.rank;
+    }
+  });
+  CHECK_THAT(text, ContainsSubstring("rank 2 is alive but has not come"));
+  CHECK_THAT(text, ContainsSubstring("rank 1 waited 2 s in recv #1 float32[4] from 2"));
+  CHECK(named == 1);
+}
+
 // ---- told by others
 
 TEST_CASE("ranks: wait to be told", "[.]") {

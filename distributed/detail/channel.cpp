@@ -38,6 +38,7 @@ Ref<Task> Channel::begin(Collective collective, const Tensor& first, const Tenso
   start_thread();
   const bool pairwise = is_pairwise(collective.op);
   collective.seq = pairwise ? ++pair_seq_[static_cast<size_t>(collective.root)] : ++seq_;
+  if (collective.root >= 0) collective.root_in_job = ranks_[static_cast<size_t>(collective.root)];
   collective.timeout = timeout;
   collective.tag = fingerprint(collective).tag;
   auto task = make_ref<Task>(collective, first, second);
@@ -96,7 +97,8 @@ std::optional<Stuck> Channel::overdue(double within) const {
   Ref<Task> late = running_ && deadline_.left() <= within ? running_ : nullptr;
   if (!late && device_queue_) late = device_queue_->overdue(within);
   if (!late) return {};
-  return Stuck{name, late->collective, ranks_};
+  const Collective& c = late->collective;
+  return Stuck{name, c, is_pairwise(c.op) ? std::vector{c.root_in_job} : ranks_};
 }
 
 Ref<Task> Channel::lingering() {
@@ -323,7 +325,7 @@ void Channel::check_pair(const Collective& collective) {
   if (fits(mine, theirs)) return;
   throw CommError(
       fmt::format("send and receive do not fit: rank {}: {}, rank {}: {}", ranks_[static_cast<size_t>(rank_)],
-                  describe(mine), ranks_[static_cast<size_t>(collective.root)], describe(theirs)),
+                  describe(mine), collective.root_in_job, describe(theirs)),
       CommError::Kind::mismatch);
 }
 

@@ -18,7 +18,7 @@ namespace gradus::dist::detail {
 struct Stuck {
   std::string channel;
   Collective collective;
-  std::vector<int> ranks;  // of the job: the members, or those whose connections ended
+  std::vector<int> ranks;  // of the job: those who take part, or those whose connections ended
 };
 
 /// How far a rank is in a group's collectives.

@@ -19,7 +19,7 @@ const char* name(ReduceOp op) {
 Fingerprint fingerprint(const Collective& c) {
   Fingerprint f = {.seq = c.seq,
                    .count = c.count,
-                   .root = c.root,
+                   .root = c.root_in_job,
                    .op = c.op,
                    .reduce = c.reduce,
                    .dtype = c.dtype,

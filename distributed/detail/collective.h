@@ -38,6 +38,7 @@ struct Collective {
   Dtype dtype = uint8;
   bool checked = true;       ///< compared with the other ranks' first
   int root = -1;             ///< in the group's numbering; for send, recv and exchange the other rank
+  int root_in_job = -1;      ///< the same in the job's numbering, which is that of all messages
   int64_t count = 0;         ///< elements of one rank's part
   int64_t seq = 0;           ///< from 1 on; pairwise operations are numbered apart for each pair
   const void* in = nullptr;  ///< what this rank gives; null: `out` is changed in place
@@ -50,7 +51,7 @@ struct Collective {
 /// What ranks compare.
 struct Fingerprint {
   int64_t seq, count;
-  int32_t root;
+  int32_t root;  ///< in the job's numbering
   Op op;
   ReduceOp reduce;
   Dtype dtype;

@@ -300,10 +300,10 @@ void Job::call_roll(const Stuck& overdue, Roll& roll) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     if (!answer) {
       roll.silent.push_back(rank);
-    } else if (is_pairwise(c.op) ? rank == c.root : answer->begun < c.seq) {
+    } else if (is_pairwise(c.op) || answer->begun < c.seq) {
       roll.late.push_back(rank);
       roll.text += fmt::format("rank {} is alive but has not come, its last operation is #{}; ", rank, answer->begun);
-    } else if (!is_pairwise(c.op) && answer->running == c.seq) {
+    } else if (answer->running == c.seq) {
       roll.doing.push_back(fmt::format("rank {}: {}", rank, answer->description));
       roll.differ = roll.differ || answer->tag != c.tag;
     }
