@@ -31,7 +31,8 @@ class GRADUS_API Work {
 
   bool done() const;
   /// Waits for the result: this thread for a tensor on the CPU, the current stream for one on a CUDA device. Throws
-  /// CommError when the operation failed; again when called again.
+  /// CommError when the operation failed; again when called again. On the CPU nobody writes to the tensor after that;
+  /// its values are of before, of after, or of in between.
   void wait() const;
 
  private:
