@@ -104,6 +104,11 @@ void check_apart(Op op, const char* a_name, const Tensor& a, const char* b_name,
                name(op), a_name, b_name);
 }
 
+// A part may lie where it belongs in the whole, but nowhere else.
+void check_place(Op op, const Tensor& all, const Tensor& x, int rank) {
+  if (x.raw_data() != static_cast<const char*>(all.raw_data()) + rank * x.nbytes()) check_apart(op, "all", all, "x", x);
+}
+
 // ---- one process
 
 // What a group of one does: its part is the whole.
@@ -172,8 +177,7 @@ Work ProcessGroup::all_gather(const Tensor& all, const Tensor& x) const {
   check_operand(Op::all_gather, "x", x);
   check_parts(Op::all_gather, "all", all, "x", x, size());
   if (group_->alone()) return copied(all, x);
-  const bool in_place = x.raw_data() == static_cast<const char*>(all.raw_data()) + rank() * x.nbytes();
-  if (!in_place) check_apart(Op::all_gather, "all", all, "x", x);
+  check_place(Op::all_gather, all, x, rank());
   return begun(
       *group_,
       {.op = Op::all_gather, .dtype = x.dtype(), .count = x.numel(), .in = x.raw_data(), .out = all.mutable_raw_data()},
@@ -186,6 +190,7 @@ Work ProcessGroup::reduce_scatter(const Tensor& x, const Tensor& all, ReduceOp o
   check_parts(Op::reduce_scatter, "all", all, "x", x, size());
   check_reduction(Op::reduce_scatter, x.dtype(), op);
   if (group_->alone()) return copied(x, all);
+  check_place(Op::reduce_scatter, all, x, rank());
   return begun(*group_,
                {.op = Op::reduce_scatter,
                 .reduce = op,
@@ -223,6 +228,7 @@ Work ProcessGroup::gather(const Tensor& all, const Tensor& x, int root) const {
     check_parts(Op::gather, "all", all, "x", x, size());
   }
   if (group_->alone()) return copied(all, x);
+  if (is_root) check_place(Op::gather, all, x, root);
   return begun(*group_,
                {.op = Op::gather,
                 .dtype = x.dtype(),
@@ -242,6 +248,7 @@ Work ProcessGroup::scatter(const Tensor& x, const Tensor& all, int root) const {
     check_parts(Op::scatter, "all", all, "x", x, size());
   }
   if (group_->alone()) return copied(x, all);
+  if (is_root) check_place(Op::scatter, all, x, root);
   return begun(*group_,
                {.op = Op::scatter,
                 .dtype = x.dtype(),

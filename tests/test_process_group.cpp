@@ -250,15 +250,24 @@ TEST_CASE("groups of some ranks, side by side with the whole") {
   });
 }
 
-TEST_CASE("a part that is in its place already is gathered") {
+TEST_CASE("a part may be in its place already") {
   if (!can_have_ranks()) return;
   ThreadRanks ranks(3);
   ranks.run([](ProcessGroup& group) {
     for (const int64_t part : {1, 100000}) {  // by one message, and by a ring
       const Tensor all = full({3 * part}, -1), mine = all.narrow(0, group.rank() * part, part);
       mine.fill_(group.rank());
+      const auto has = [&](const Tensor& x, int value) { return gradus::all(eq(x, value)).item<bool>(); };
       group.all_gather(all, mine).wait();
-      for (int r = 0; r < 3; ++r) CHECK(mean(all.narrow(0, r * part, part)).item<float>() == static_cast<float>(r));
+      for (int r = 0; r < 3; ++r) CHECK(has(all.narrow(0, r * part, part), r));
+      group.reduce_scatter(mine, all).wait();
+      CHECK(has(mine, 3 * group.rank()));
+      group.gather(all, mine, 1).wait();
+      if (group.rank() == 1)
+        for (int r = 0; r < 3; ++r) CHECK(has(all.narrow(0, r * part, part), 3 * r));
+      all.add_(1);
+      group.scatter(mine, all, 1).wait();
+      CHECK(has(mine, 3 * group.rank() + 1));
     }
   });
 }
@@ -385,7 +394,11 @@ TEST_CASE("what does not fit is refused before anything is sent") {
     if (n > 1) {
       CHECK_THROWS_WITH(group.all_to_all(wide, wide), ContainsSubstring("to and from share memory"));
       const Tensor rows = zeros({n, 2}), others = rows.narrow(0, (group.rank() + 1) % n, 1);
-      CHECK_THROWS_WITH(group.all_gather(rows, others), ContainsSubstring("all and x share memory"));
+      const auto share = ContainsSubstring("all and x share memory");
+      CHECK_THROWS_WITH(group.all_gather(rows, others), share);
+      CHECK_THROWS_WITH(group.reduce_scatter(others, rows), share);
+      CHECK_THROWS_WITH(group.gather(rows, others, group.rank()), share);
+      CHECK_THROWS_WITH(group.scatter(others, rows, group.rank()), share);
     }
     CHECK_THROWS_AS(group.send(x, group.rank()), ValueError);
     CHECK_THROWS_AS(group.recv(x, n), ValueError);

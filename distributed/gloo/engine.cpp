@@ -255,7 +255,7 @@ void GlooEngine::broadcast(const Collective& c) {
 void GlooEngine::transfer(const Collective& c, const Parts& in, const Parts& out) {
   const size_t bytes = part_bytes(c);
   if (in.has(rank_) && out.has(rank_) && in.part(rank_) != out.part(rank_))
-    write([&] { std::memcpy(out.part(rank_), in.part(rank_), bytes); });
+    write([&] { std::memmove(out.part(rank_), in.part(rank_), bytes); });
   const auto whole = [&](const Parts& parts) {
     return buffer(parts.data, parts.data ? parts.offset(size_ - 1) + bytes : 0);
   };
